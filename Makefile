@@ -1,0 +1,55 @@
+# Short targets; everything they need is installed into .venv by the targets themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo check format test test-system coverage clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# Each stamp is a group of dependencies that is installed; it is made anew when pyproject.toml changes.
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade 'pip>=25.1'
+
+$(VENV)/.run: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable '.[demo]' --group check --group test
+	@touch $@
+
+run: $(VENV)/.run ## start the proxy with config.example.yaml (ARGS="--egress any" for more options)
+	@$(BIN)/breaker-proxy run --config config.example.yaml $(ARGS)
+
+demo: $(VENV)/.demo ## watch three upstreams, healthy, flapping and dead, in the terminal
+	@$(BIN)/breaker-proxy demo $(ARGS)
+
+check: $(VENV)/.dev ## lint and type-check
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: $(VENV)/.dev ## all tests that need only Python, with 100 % branch coverage of the core
+	$(BIN)/coverage run -m pytest --ignore=tests/system $(ARGS)
+	$(BIN)/coverage report --include='proxy/core/*' --fail-under=100 --show-missing
+
+test-system: $(VENV)/.dev ## tests with real servers and clients in other languages (installs them)
+	tests/system/install
+	$(BIN)/python -m pytest tests/system $(ARGS)
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache tests/system/node_modules

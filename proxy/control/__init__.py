@@ -1,0 +1,1 @@
+"""What shows and steers: configuration, admin server, metrics, logs."""

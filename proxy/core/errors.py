@@ -1,0 +1,242 @@
+"""Everything that can go wrong with an exchange, as one tree.
+
+Each class is an error type of RFC 9209 section 2.3, its name in CamelCase. The token serves the
+`Proxy-Status` field, the log, the metric label and the docs. A class says what the client is told (status)
+and what it means for the circuit (`outcome`); an instance adds the reason token and the details.
+
+Details are for the client and the operator: never a query string, a path or a credential.
+"""
+
+import re
+from typing import ClassVar
+
+from proxy.core.outcome import NEUTRAL, FailureKind, Outcome, failed
+
+
+class ProxyError(Exception):
+    """An exchange that ends with an answer of our own, or a cut one.
+
+    Attributes:
+        error_type: the token of RFC 9209.
+        status: the status of the answer; `connect_status` where CONNECT differs.
+        reason: the token of `X-Breaker-Reason`; it equals the type unless a more telling one exists.
+        phrase: the reason phrase, short (Go's clients show nothing else of a refused CONNECT).
+        outcome: what this says of the upstream's health.
+        retry_after_s: whole seconds for `Retry-After`, or None.
+        refused: whether a circuit or a limit turned the exchange away before it cost anything; such an
+            answer gets no line in the log.
+    """
+
+    error_type: ClassVar[str] = ""
+    default_reason: ClassVar[str] = ""
+    refused: ClassVar[bool] = False
+    status: ClassVar[int] = 502
+    retry_after_s: int | None = None
+    phrase: str = "Bad gateway"
+    outcome: Outcome = NEUTRAL
+
+    def __init__(
+        self,
+        details: str,
+        *,
+        reason: str | None = None,
+        phrase: str | None = None,
+        outcome: Outcome | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
+        super().__init__(details)
+        self.details = details
+        self.reason = reason or self.default_reason or self.error_type
+        if phrase is not None:
+            self.phrase = phrase
+        if outcome is not None:
+            self.outcome = outcome
+        if retry_after_s is not None:
+            self.retry_after_s = retry_after_s
+
+    def __init_subclass__(cls) -> None:
+        # The direct subclasses are the types; those below them refine one with a status and a reason.
+        if ProxyError in cls.__bases__:
+            cls.error_type = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+
+    @property
+    def connect_status(self) -> int:
+        """The status where the request was a CONNECT.
+
+        401 and 403 make some dispatchers take the proxy for broken and deliver again for ever, so they
+        become 502 there.
+        """
+        return 502 if self.status in (401, 403) else self.status
+
+
+class DestinationUnavailable(ProxyError):
+    """503: the circuit lets no call through now."""
+
+    status = 503
+    phrase = "Circuit open"
+    refused = True
+
+
+class ConnectionLimitReached(ProxyError):
+    """503: a limit of our own; it says nothing of the upstream."""
+
+    status = 503
+    phrase = "Local limit reached"
+    retry_after_s = 1
+    refused = True
+
+
+class DnsError(ProxyError):
+    """502: the name does not exist (a failure of the upstream), or the resolver failed (neutral)."""
+
+    phrase = "Name not resolved"
+
+
+class DnsTimeout(ProxyError):
+    """504: the resolver did not answer in time."""
+
+    status = 504
+    phrase = "Name resolution timed out"
+
+
+class ConnectionRefused(ProxyError):
+    """502: nothing listens at the upstream's address."""
+
+    phrase = "Connection refused"
+    outcome = failed(FailureKind.REFUSED)
+
+
+class DestinationIpUnroutable(ProxyError):
+    """502: there is no way to the upstream's address."""
+
+    phrase = "Upstream unreachable"
+    outcome = failed(FailureKind.UNREACHABLE)
+
+
+class ConnectionTimeout(ProxyError):
+    """504: the upstream did not accept a connection in time."""
+
+    status = 504
+    phrase = "Connection timed out"
+    outcome = failed(FailureKind.CONNECT_TIMEOUT)
+
+
+class ConnectionTerminated(ProxyError):
+    """502: the upstream closed the connection before a whole head of a response."""
+
+    phrase = "Upstream closed the connection"
+    outcome = failed(FailureKind.RESET)
+
+
+class ConnectionReadTimeout(ProxyError):
+    """The upstream fell silent in the middle of a response; the response is cut."""
+
+    status = 504
+    phrase = "Upstream fell silent"
+    outcome = failed(FailureKind.TRUNCATED)
+
+
+class ConnectionWriteTimeout(ProxyError):
+    """504: the upstream took none of the content we had for it."""
+
+    status = 504
+    phrase = "Upstream stopped reading"
+    outcome = failed(FailureKind.RESPONSE_TIMEOUT)
+
+
+class HttpRequestError(ProxyError):
+    """4xx: the request itself is at fault; the connection closes behind the answer."""
+
+    status = 400
+    default_reason = "bad_request"
+    phrase = "Bad request"
+
+
+class UnknownCoding(HttpRequestError):
+    """501: the request has a transfer coding other than chunked (RFC 9112 section 6.1)."""
+
+    status = 501
+    default_reason = "unknown_coding"
+    phrase = "Unknown transfer coding"
+
+
+class HeadTooLarge(HttpRequestError):
+    """431: the head of the request is larger than `limits.max_head`."""
+
+    status = 431
+    default_reason = "head_too_large"
+    phrase = "Request head too large"
+
+
+class VersionNotSupported(HttpRequestError):
+    """505: the request is neither HTTP/1.0 nor HTTP/1.1."""
+
+    status = 505
+    default_reason = "unknown_version"
+    phrase = "HTTP version not supported"
+
+
+class NotAProxyRequest(HttpRequestError):
+    """400: an origin-form request on the proxy port."""
+
+    default_reason = "not_a_proxy_request"
+    phrase = "Not a proxy request"
+
+
+class ClientTimeout(HttpRequestError):
+    """408: the client owed the next move for too long."""
+
+    status = 408
+    default_reason = "client_timeout"
+    phrase = "Client timed out"
+
+
+class HttpResponseTimeout(ProxyError):
+    """504: no head of a response in time."""
+
+    status = 504
+    phrase = "Upstream did not answer in time"
+    outcome = failed(FailureKind.RESPONSE_TIMEOUT)
+
+
+class HttpResponseIncomplete(ProxyError):
+    """502: the response ended before its content did; once begun, it is cut for the client as well."""
+
+    phrase = "Incomplete response"
+    outcome = failed(FailureKind.TRUNCATED)
+
+
+class HttpResponseTransferCoding(ProxyError):
+    """502: the response uses a transfer coding other than chunked."""
+
+    phrase = "Unknown transfer coding"
+    outcome = failed(FailureKind.MALFORMED)
+
+
+class HttpResponseHeaderSectionSize(ProxyError):
+    """502: the head of the response is larger than `limits.max_head`."""
+
+    phrase = "Response head too large"
+    outcome = failed(FailureKind.MALFORMED)
+
+
+class HttpProtocolError(ProxyError):
+    """502: the response breaks the rules of HTTP/1.1."""
+
+    phrase = "Malformed response"
+    outcome = failed(FailureKind.MALFORMED)
+
+
+class ProxyInternalResponse(ProxyError):
+    """503: the proxy is going away."""
+
+    status = 503
+    phrase = "Proxy is draining"
+    retry_after_s = 1
+
+
+class ProxyInternalError(ProxyError):
+    """500: a fault of our own."""
+
+    status = 500
+    phrase = "Internal error"

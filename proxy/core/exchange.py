@@ -1,0 +1,146 @@
+"""One request and its answer, or one tunnel: the facts that the report tells, and who owes the next move.
+
+At any moment one side owes (design section 4): a wait names itself with `Awaited`, and whatever ends the
+exchange then (our deadline, the client's leaving) is judged by it. The sweep that watches the deadlines is
+in `wire/deadlines.py`; here is no clock.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from proxy.core import errors
+from proxy.core.outcome import NEUTRAL, FailureKind, Outcome, failed
+from proxy.core.target import Target
+
+FOREVER = float("inf")
+
+
+class Side(Enum):
+    """Who can owe the next move."""
+
+    PROXY = "proxy"
+    UPSTREAM = "upstream"
+    CLIENT = "client"
+
+
+class Awaited(Enum):
+    """What an exchange waits for."""
+
+    NOTHING = "nothing"
+    ADDRESS = "address"
+    CONNECTION = "connection"
+    REQUEST_CONTENT = "request content"
+    UPSTREAM_WINDOW = "upstream's window"
+    RESPONSE_HEAD = "response head"
+    RESPONSE_CONTENT = "response content"
+    CLIENT_WINDOW = "client's window"
+    TUNNEL_FIRST_BYTES = "first bytes through the tunnel"
+    TUNNEL_BYTES = "bytes through the tunnel"
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """Who owes what is awaited, and the error if it does not come in time."""
+
+    owed_by: Side
+    error: type[errors.ProxyError] = errors.ProxyInternalError
+    details: str = ""
+    outcome: Outcome | None = None
+
+
+_WAITS = {
+    Awaited.NOTHING: _Wait(Side.PROXY),
+    Awaited.ADDRESS: _Wait(Side.PROXY, errors.DnsTimeout, "the resolver did not answer in time"),
+    Awaited.CONNECTION: _Wait(
+        Side.UPSTREAM, errors.ConnectionTimeout, "the upstream did not accept a connection in time"
+    ),
+    Awaited.REQUEST_CONTENT: _Wait(
+        Side.CLIENT, errors.ClientTimeout, "the content of the request did not arrive in time"
+    ),
+    Awaited.UPSTREAM_WINDOW: _Wait(
+        Side.UPSTREAM, errors.ConnectionWriteTimeout, "the upstream stopped reading the request"
+    ),
+    Awaited.RESPONSE_HEAD: _Wait(
+        Side.UPSTREAM, errors.HttpResponseTimeout, "the upstream sent no response head in time"
+    ),
+    Awaited.RESPONSE_CONTENT: _Wait(
+        Side.UPSTREAM, errors.ConnectionReadTimeout, "the upstream stopped sending its response"
+    ),
+    Awaited.CLIENT_WINDOW: _Wait(
+        Side.CLIENT, errors.ClientTimeout, "the client stopped reading the response"
+    ),
+    Awaited.TUNNEL_FIRST_BYTES: _Wait(
+        Side.UPSTREAM,
+        errors.ConnectionReadTimeout,
+        "the upstream said nothing through the tunnel",
+        failed(FailureKind.TUNNEL),
+    ),
+    Awaited.TUNNEL_BYTES: _Wait(Side.CLIENT, errors.ConnectionReadTimeout, "the tunnel was idle", NEUTRAL),
+}
+
+
+class Entry(Enum):
+    """How the target was named; the `entry` label of the metrics."""
+
+    FORWARD = "forward"
+    TUNNEL = "tunnel"
+
+
+class Source(Enum):
+    """Whose answer the client got."""
+
+    UPSTREAM = "upstream"
+    PROXY = "proxy"
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What is known of one exchange so far.
+
+    Attributes:
+        started: monotonic seconds, like `owed_since` and `deadline`.
+        request_bytes, response_bytes: content passed on, without heads and chunk framing.
+        begun: the client has received bytes of the answer, so that no other answer can follow.
+        dns_s, connect_s, head_s: how long each phase took, None where there was none.
+    """
+
+    entry: Entry
+    method: str
+    started: float
+    target: Target | None = None
+    address: str | None = None
+    status: int | None = None
+    source: Source = Source.PROXY
+    error: errors.ProxyError | None = None
+    outcome: Outcome = NEUTRAL
+    client_left: bool = False
+    begun: bool = False
+    reused: bool = False
+    request_bytes: int = 0
+    response_bytes: int = 0
+    dns_s: float | None = None
+    connect_s: float | None = None
+    head_s: float | None = None
+    awaited: Awaited = Awaited.NOTHING
+    owed_since: float = 0.0
+    deadline: float = FOREVER
+
+    def wait_for(self, awaited: Awaited, timeout_s: float, now: float) -> None:
+        """Says what is waited for from now on, and for how long at most."""
+        self.awaited = awaited
+        self.owed_since = now
+        self.deadline = now + timeout_s
+
+    def wait_over(self) -> None:
+        """Says that nobody owes anything: we are at work ourselves."""
+        self.awaited = Awaited.NOTHING
+        self.deadline = FOREVER
+
+    def upstream_owed_s(self, now: float) -> float:
+        """For how long the upstream has owed the next move; 0 if another side owes it."""
+        return now - self.owed_since if _WAITS[self.awaited].owed_by is Side.UPSTREAM else 0.0
+
+    def timed_out(self) -> errors.ProxyError:
+        """The error for a deadline that passed, by what was awaited."""
+        wait = _WAITS[self.awaited]
+        return wait.error(wait.details, outcome=wait.outcome)

@@ -1,0 +1,1 @@
+"""Bytes: the listener, the upstream leg, and the line that every exchange walks (handler.py)."""
