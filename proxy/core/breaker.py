@@ -45,6 +45,11 @@ class Trigger(Enum):
     RECOVERED = "recovered"
 
 
+CIRCUIT_OPEN = "circuit_open"
+CIRCUIT_HALF_OPEN = "circuit_half_open"
+# Every reason with which a circuit refuses a call; the `reason` label of the refusals.
+REJECTION_REASONS = (CIRCUIT_OPEN, CIRCUIT_HALF_OPEN)
+
 TRANSITIONS = {
     State.CLOSED: {Trigger.CONSECUTIVE_FAILURES: State.OPEN},
     State.OPEN: {Trigger.OPEN_ELAPSED: State.HALF_OPEN},
@@ -166,11 +171,11 @@ class Circuit:
         self.advance(now)
         if self.state is State.OPEN:
             wait_s = ceil(self._open_until - now)
-            raise self._refusal("circuit_open", "Circuit open", "the upstream failed", wait_s)
+            raise self._refusal(CIRCUIT_OPEN, "Circuit open", "the upstream failed", wait_s)
         is_probe = self.state is State.HALF_OPEN
         if is_probe:
             if self._probes >= self.policy.half_open_in_flight:
-                raise self._refusal("circuit_half_open", "Circuit half-open", "probes are under way", 1)
+                raise self._refusal(CIRCUIT_HALF_OPEN, "Circuit half-open", "probes are under way", 1)
             self._probes += 1
         self._permits += 1
         return Permit(self, self.generation, is_probe=is_probe)

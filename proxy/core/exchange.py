@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from proxy.core import errors
+from proxy.core.headers import NO_BODY, Body
 from proxy.core.outcome import NEUTRAL, FailureKind, Outcome, failed
 from proxy.core.target import Target
 
@@ -99,6 +100,7 @@ class Exchange:
 
     Attributes:
         started: monotonic seconds, like `owed_since` and `deadline`.
+        body: the framing of the request.
         request_bytes, response_bytes: content passed on, without heads and chunk framing.
         begun: the client has received bytes of the answer, so that no other answer can follow.
         dns_s, connect_s, head_s: how long each phase took, None where there was none.
@@ -108,6 +110,7 @@ class Exchange:
     method: str
     started: float
     target: Target | None = None
+    body: Body = NO_BODY
     address: str | None = None
     status: int | None = None
     source: Source = Source.PROXY

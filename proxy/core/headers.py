@@ -4,6 +4,7 @@ Fields are a list of (name, value) as bytes, in the order and spelling received;
 re-cased. Framing is computed here from the fields, never left to a parser's opinion.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -28,6 +29,11 @@ HOP_BY_HOP = frozenset(
 )
 # What Connection must not take away, whoever names it: the message would change its meaning.
 _NOT_REMOVABLE = frozenset({b"host", b"content-length", b"authorization"})
+# RFC 9110 section 5.6.3. Bare strip() would take away more, such as the vertical tab of b"\x0bchunked",
+# with which requests are smuggled past whoever reads it otherwise.
+_OWS = b" \t"
+# RFC 9110 section 8.6 sets no bound, but wants overflows prevented: 18 digits always fit in 63 bits.
+_LENGTH = re.compile(rb"[0-9]{1,18}")
 
 
 class Framing(Enum):
@@ -59,7 +65,7 @@ def end_to_end(fields: Iterable[tuple[bytes, bytes]]) -> Fields:
     for field in fields:
         name = field[0].lower()
         if name == b"connection":
-            named.update(option.strip().lower() for option in field[1].split(b","))
+            named.update(option.strip(_OWS).lower() for option in field[1].split(b","))
         elif name not in HOP_BY_HOP:
             kept.append(field)
     named -= _NOT_REMOVABLE
@@ -88,7 +94,7 @@ def request_body(fields: Iterable[tuple[bytes, bytes]], *, http_1_1: bool) -> Bo
         return CHUNKED
     if not lengths:
         return NO_BODY
-    if len(lengths) > 1 or not lengths[0].isdigit():
+    if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
         raise HttpRequestError("the request has no single valid Content-Length")
     return Body(Framing.LENGTH, int(lengths[0]))
 
@@ -104,7 +110,7 @@ def response_body(fields: Iterable[tuple[bytes, bytes]], *, status: int, method:
         raise HttpProtocolError("the response has both Transfer-Encoding and Content-Length")
     if codings and codings != [b"chunked"]:
         raise HttpResponseTransferCoding("the response has a transfer coding other than chunked")
-    if len(lengths) > 1 or (lengths and not lengths[0].isdigit()):
+    if len(lengths) > 1 or (lengths and not _LENGTH.fullmatch(lengths[0])):
         raise HttpProtocolError("the response has no single valid Content-Length")
     if method == "HEAD" or status < 200 or status in (204, 304):  # noqa: PLR2004 -- RFC 9112 section 6.3
         return NO_BODY
@@ -119,7 +125,7 @@ def _framing_fields(fields: Iterable[tuple[bytes, bytes]]) -> tuple[list[bytes],
     for name, value in fields:
         lower = name.lower()
         if lower == b"content-length":
-            lengths.append(value.strip())
+            lengths.append(value.strip(_OWS))
         elif lower == b"transfer-encoding":
-            codings += [coding.strip().lower() for coding in value.split(b",")]
+            codings += [coding.strip(_OWS).lower() for coding in value.split(b",")]
     return lengths, codings

@@ -7,6 +7,7 @@ half-open and busy ones never do. With nothing to evict, a new key passes unprot
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from proxy.core.breaker import Circuit, Permit, State, Tally, Transition
 from proxy.core.policy import CircuitPolicy
@@ -59,18 +60,20 @@ class Circuits:
 
     def advance(self, now: float) -> None:
         """Makes all due transitions, so that they are seen early; it never changes a decision."""
-        for circuit in self._table.values():
+        # A copy, since listeners may use the table.
+        for circuit in list(self._table.values()):
             circuit.advance(now)
 
     def _new(self, key: str, policy: CircuitPolicy) -> Circuit:
-        circuit = Circuit(key, policy, self.totals, self._tell)
         if len(self._table) >= self.max_circuits:
             if not self._evictable:
                 self.unprotected += 1
-                return circuit
+                # It must not open: nobody would find it, and everybody would be told.
+                return Circuit(key, replace(policy, consecutive_failures=0), self.totals, self._tell)
             evicted, _ = self._evictable.popitem(last=False)
             del self._table[evicted]
             self.evictions += 1
+        circuit = Circuit(key, policy, self.totals, self._tell)
         self._table[key] = circuit
         return circuit
 

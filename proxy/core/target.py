@@ -6,6 +6,7 @@ signatures of webhooks cover it. Only the host is lower-cased, for the circuit's
 
 import re
 from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv6Address
 
 from proxy.core.errors import HttpRequestError, NotAProxyRequest
 
@@ -91,7 +92,7 @@ def _host_and_port(authority: str, default_port: int | None) -> tuple[str, int]:
         # obscure the authority".
         raise HttpRequestError("the authority carries user information")
     parts = _AUTHORITY.fullmatch(authority)
-    if parts is None:
+    if parts is None or (parts["ipv6"] and not _is_ipv6(parts["ipv6"])):
         raise HttpRequestError("the authority is not a host with an optional port")
     port = int(parts["port"]) if parts["port"] else default_port
     if port is None:
@@ -99,3 +100,11 @@ def _host_and_port(authority: str, default_port: int | None) -> tuple[str, int]:
     if not 1 <= port <= 65535:  # noqa: PLR2004 -- the range of TCP ports
         raise HttpRequestError("the port is outside 1-65535")
     return (parts["ipv6"] or parts["name"]).lower(), port
+
+
+def _is_ipv6(address: str) -> bool:
+    try:
+        IPv6Address(address)
+    except AddressValueError:
+        return False
+    return True

@@ -1,0 +1,148 @@
+from typing import NamedTuple
+
+import pytest
+
+from proxy.core import errors
+from proxy.core.exchange import FOREVER, Awaited, Entry, Exchange, Source
+from proxy.core.headers import NO_BODY
+from proxy.core.outcome import NEUTRAL, FailureKind, Outcome, Verdict, failed
+
+
+class Row(NamedTuple):
+    """Who owes what is awaited, and what it is called when it does not come."""
+
+    awaited: Awaited
+    owed_by: str
+    error: type[errors.ProxyError]
+    details: str
+    outcome: Outcome
+
+
+ROWS = [
+    Row(Awaited.NOTHING, "us", errors.ProxyInternalError, "", NEUTRAL),
+    Row(Awaited.ADDRESS, "us", errors.DnsTimeout, "the resolver did not answer in time", NEUTRAL),
+    Row(
+        Awaited.CONNECTION,
+        "upstream",
+        errors.ConnectionTimeout,
+        "the upstream did not accept a connection in time",
+        failed(FailureKind.CONNECT_TIMEOUT),
+    ),
+    Row(
+        Awaited.REQUEST_CONTENT,
+        "client",
+        errors.ClientTimeout,
+        "the content of the request did not arrive in time",
+        NEUTRAL,
+    ),
+    Row(
+        Awaited.UPSTREAM_WINDOW,
+        "upstream",
+        errors.ConnectionWriteTimeout,
+        "the upstream stopped reading the request",
+        failed(FailureKind.RESPONSE_TIMEOUT),
+    ),
+    Row(
+        Awaited.RESPONSE_HEAD,
+        "upstream",
+        errors.HttpResponseTimeout,
+        "the upstream sent no response head in time",
+        failed(FailureKind.RESPONSE_TIMEOUT),
+    ),
+    Row(
+        Awaited.RESPONSE_CONTENT,
+        "upstream",
+        errors.ConnectionReadTimeout,
+        "the upstream stopped sending its response",
+        failed(FailureKind.TRUNCATED),
+    ),
+    Row(
+        Awaited.CLIENT_WINDOW,
+        "client",
+        errors.ClientTimeout,
+        "the client stopped reading the response",
+        NEUTRAL,
+    ),
+    Row(
+        Awaited.TUNNEL_FIRST_BYTES,
+        "upstream",
+        errors.ConnectionReadTimeout,
+        "the upstream said nothing through the tunnel",
+        failed(FailureKind.TUNNEL),
+    ),
+    Row(Awaited.TUNNEL_BYTES, "client", errors.ConnectionReadTimeout, "the tunnel was idle", NEUTRAL),
+]
+each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.awaited.name.lower())
+
+
+def begun() -> Exchange:
+    return Exchange(Entry.FORWARD, "POST", started=100.0)
+
+
+def test_the_table_is_complete() -> None:
+    assert [row.awaited for row in ROWS] == list(Awaited)
+
+
+@each_row
+def test_who_owes(row: Row) -> None:
+    exchange = begun()
+    exchange.wait_for(row.awaited, 30.0, now=101.0)
+    assert exchange.upstream_owed_s(101.0) == 0.0
+    assert exchange.upstream_owed_s(105.5) == (4.5 if row.owed_by == "upstream" else 0.0)
+
+
+@each_row
+def test_what_a_passed_deadline_is_called(row: Row) -> None:
+    exchange = begun()
+    exchange.wait_for(row.awaited, 30.0, now=101.0)
+    error = exchange.timed_out()
+    assert type(error) is row.error
+    assert (error.details, error.outcome) == (row.details, row.outcome)
+
+
+@pytest.mark.parametrize("awaited", Awaited, ids=lambda awaited: awaited.name.lower())
+def test_only_the_upstream_is_blamed_and_only_for_what_it_owes(awaited: Awaited) -> None:
+    exchange = begun()
+    exchange.wait_for(awaited, 30.0, now=101.0)
+    is_upstream_blamed = exchange.timed_out().outcome.verdict is Verdict.FAILURE
+    assert is_upstream_blamed == (exchange.upstream_owed_s(105.5) > 0)
+
+
+def test_a_new_exchange_waits_for_nothing() -> None:
+    exchange = begun()
+    assert exchange.awaited is Awaited.NOTHING
+    assert exchange.deadline == FOREVER
+    assert exchange.upstream_owed_s(1e9) == 0.0
+
+
+def test_a_new_exchange_knows_nothing() -> None:
+    exchange = begun()
+    assert (exchange.target, exchange.address, exchange.status, exchange.error) == (None, None, None, None)
+    assert (exchange.dns_s, exchange.connect_s, exchange.head_s) == (None, None, None)
+    assert (exchange.request_bytes, exchange.response_bytes) == (0, 0)
+    assert (exchange.source, exchange.outcome, exchange.body) == (Source.PROXY, NEUTRAL, NO_BODY)
+    assert (exchange.client_left, exchange.begun, exchange.reused) == (False, False, False)
+
+
+def test_each_wait_has_a_deadline_of_its_own() -> None:
+    exchange = begun()
+    exchange.wait_for(Awaited.CONNECTION, 5.0, now=101.0)
+    assert exchange.deadline == 106.0
+    exchange.wait_for(Awaited.RESPONSE_HEAD, 30.0, now=102.0)
+    assert exchange.deadline == 132.0
+    assert exchange.upstream_owed_s(103.0) == 1.0
+
+
+def test_nobody_owes_after_a_wait() -> None:
+    exchange = begun()
+    exchange.wait_for(Awaited.RESPONSE_HEAD, 30.0, now=101.0)
+    exchange.wait_over()
+    assert exchange.awaited is Awaited.NOTHING
+    assert exchange.deadline == FOREVER
+    assert exchange.upstream_owed_s(120.0) == 0.0
+
+
+def test_a_wait_may_be_for_ever() -> None:
+    exchange = begun()
+    exchange.wait_for(Awaited.TUNNEL_BYTES, FOREVER, now=101.0)
+    assert exchange.deadline == FOREVER

@@ -1,0 +1,1 @@
+"""What the tests share: scripted upstreams, a raw client, a sidecar with its clock in hand."""
