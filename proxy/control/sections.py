@@ -1,0 +1,219 @@
+"""The nodes of one source held against the dataclasses of the settings, key by key and value by value.
+
+The dataclasses and their type hints are the only list of keys. Each value is converted by itself, so that
+every fault is found in one go, each with its place (msgspec stops at the first fault, and ignores keys that a
+dataclass does not have). A setting may be a value of `convert.SHAPES`, an enum of words, a dataclass, a tuple
+or frozenset of those, or `X | None`.
+
+An empty section or list is the default, as if its key were absent. An alias is followed wherever it leads;
+`yaml_source.py` has bounded that.
+"""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from proxy.control.convert import SHAPES, Unfit, convert, shape_of, shortened, shown
+from proxy.control.yaml_source import value_of
+from proxy.core.policy import Range
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with the configuration.
+
+    Attributes:
+        source: the path of the file, the environment variable, or the flag.
+        line: of the file, from 1; None for the other sources, and where no line is to blame.
+        key: dotted, items of a list as `[0]`; empty for the file as a whole.
+        message: what was expected, and what came instead.
+    """
+
+    source: str
+    line: int | None
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        place = self.source if self.line is None else f"{self.source}:{self.line}"
+        return f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What the type hint of a setting says.
+
+    Attributes:
+        bare: the type, without what stands around it.
+        bounds: the range, if there is one.
+        nullable: whether null is a value of its own.
+    """
+
+    bare: Any
+    bounds: Range | None
+    nullable: bool
+
+    @property
+    def is_section(self) -> bool:
+        return is_dataclass(self.bare) and self.bare not in SHAPES
+
+    @property
+    def is_list(self) -> bool:
+        return get_origin(self.bare) in {tuple, frozenset}
+
+    @property
+    def item(self) -> "_Kind":
+        return _kind_of(get_args(self.bare)[0])
+
+
+def _kind_of(hint: Any) -> _Kind:
+    bounds = None
+    nullable = False
+    while True:
+        if get_origin(hint) is Annotated:
+            hint, *notes = get_args(hint)
+            bounds = next((note for note in notes if isinstance(note, Range)), bounds)
+        elif get_origin(hint) in {Union, UnionType}:
+            # Two types beside None cannot be told apart here; unpacking them fails, as it should.
+            (hint,) = (kind for kind in get_args(hint) if kind is not NoneType)
+            nullable = True
+        else:
+            return _Kind(hint, bounds, nullable)
+
+
+@cache
+def _kinds_of(section: type) -> dict[str, _Kind]:
+    return {name: _kind_of(hint) for name, hint in get_type_hints(section, include_extras=True).items()}
+
+
+@dataclass(slots=True)
+class Walk:
+    """One source on its way from nodes to values.
+
+    Attributes:
+        source: its name in faults.
+        faults: what was found wrong, in the order of the walk.
+        lines: the line of each key that was found, from 1; None if the source has no lines.
+    """
+
+    source: str
+    faults: list[Fault] = field(default_factory=list)
+    lines: dict[str, int | None] = field(default_factory=dict)
+
+    def section(self, node: Node, section: type, prefix: str = "") -> dict[str, Any]:
+        """The values that a node sets in a section, converted, in nested dictionaries and lists.
+
+        Args:
+            node: should be a mapping.
+            section: a dataclass; its fields are the keys.
+            prefix: the dotted key of the section; empty for the root.
+        """
+        if not isinstance(node, MappingNode):
+            self._add_fault(node, prefix, f"expected keys with values, got {_seen(node)}")
+            return {}
+        kinds = _kinds_of(section)
+        values: dict[str, Any] = {}
+        first_lines: dict[str, int | None] = {}
+        for name_node, item in node.value:
+            if not isinstance(name_node, ScalarNode):
+                self._add_fault(name_node, prefix, f"expected a key, got {_seen(name_node)}")
+                continue
+            name: str = name_node.value
+            key = _joined(prefix, name)
+            if name not in kinds:
+                self._add_fault(name_node, key, f"unknown key; {_suggestion(name, kinds)}")
+            elif name in first_lines:
+                self._add_fault(name_node, key, f"the key stands already on line {first_lines[name]}")
+            else:
+                first_lines[name] = self.lines[key] = _line(name_node)
+                kind = kinds[name]
+                is_default = _is_null(item) and not kind.nullable and (kind.is_section or kind.is_list)
+                if not is_default:
+                    values[name] = self._value(item, kind, key)
+        for setting in fields(section):
+            if setting.name not in first_lines and setting.default is setting.default_factory is MISSING:
+                self._add_fault(node, _joined(prefix, setting.name), "this key is needed, it has no default")
+        return values
+
+    def _value(self, node: Node, kind: _Kind, key: str) -> object:
+        if kind.nullable and _is_null(node):
+            return None
+        if kind.is_section:
+            return self.section(node, kind.bare, key)
+        if kind.is_list:
+            return self._items(node, kind.item, key)
+        return self._leaf(node, kind, key)
+
+    def _items(self, node: Node, kind: _Kind, key: str) -> list[object]:
+        if not isinstance(node, SequenceNode):
+            self._add_fault(node, key, f"expected a list, got {_seen(node)}")
+            return []
+        return [self._value(item, kind, f"{key}[{index}]") for index, item in enumerate(node.value)]
+
+    def _leaf(self, node: Node, kind: _Kind, key: str) -> object:
+        if not isinstance(node, ScalarNode):
+            shape = shape_of(kind.bare)
+            self._add_fault(node, key, f"expected {shape.noun}{shape.examples}, got {_seen(node)}")
+            return None
+        try:
+            return convert(node.value, value_of(node), kind.bare, kind.bounds)
+        except Unfit as error:
+            self._add_fault(node, key, str(error))
+            return None
+
+    def _add_fault(self, node: Node, key: str, message: str) -> None:
+        self.faults.append(Fault(self.source, _line(node), key, message))
+
+
+def overlay(values: dict[str, Any], upper: dict[str, Any]) -> None:
+    """Lays the values of one source over those of others, in place, key by key; a list replaces a list."""
+    for name, value in upper.items():
+        if isinstance(value, dict) and isinstance(values.get(name), dict):
+            overlay(values[name], value)
+        else:
+            values[name] = value
+
+
+def build(section: type, values: dict[str, Any]) -> Any:
+    """Makes the section of the values that `Walk.section` found without a fault."""
+    kinds = _kinds_of(section)
+    return section(**{name: _built(value, kinds[name]) for name, value in values.items()})
+
+
+def _built(value: Any, kind: _Kind) -> Any:
+    if isinstance(value, dict):
+        return build(kind.bare, value)
+    if isinstance(value, list):
+        return get_origin(kind.bare)(_built(item, kind.item) for item in value)
+    return value
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    if similar := difflib.get_close_matches(shortened(name), known, n=1):
+        return f"did you mean {similar[0]}?"
+    return f"expected one of {', '.join(known)}"
+
+
+def _joined(prefix: str, name: str) -> str:
+    short = shortened(name)
+    readable = short if short.isprintable() else repr(short)
+    return f"{prefix}.{readable}" if prefix else readable
+
+
+def _seen(node: Node) -> str:
+    if isinstance(node, ScalarNode):
+        return shown(node.value, value_of(node))
+    return "a list" if isinstance(node, SequenceNode) else "keys with values"
+
+
+def _is_null(node: Node) -> bool:
+    return isinstance(node, ScalarNode) and value_of(node) is None
+
+
+def _line(node: Node) -> int | None:
+    return node.start_mark.line + 1 if node.start_mark else None

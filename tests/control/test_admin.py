@@ -1,0 +1,174 @@
+"""The admin port, asked by a real client."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import anyio
+import httpx
+import pytest
+from aiohttp import web
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from proxy.control.admin import application
+from proxy.control.metrics import Metrics
+from proxy.core.exchange import Entry, Exchange
+from proxy.core.registry import Circuits
+
+PATHS = ["/", "/livez", "/readyz", "/metrics"]
+
+
+def metrics_of() -> Metrics:
+    return Metrics(
+        Circuits(max_circuits=10),
+        max_circuits=500,
+        in_flight=lambda: 0,
+        tunnels=lambda: 0,
+        idle_connections=lambda: 0,
+    )
+
+
+def admin(
+    metrics: Metrics | None = None, readiness: Callable[[], str | None] = lambda: None
+) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+    return serving(application(metrics or metrics_of(), readiness))
+
+
+@asynccontextmanager
+async def serving(served: web.Application) -> AsyncIterator[httpx.AsyncClient]:
+    runner = web.AppRunner(served, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0]
+        async with httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False) as client:
+            yield client
+    finally:
+        await runner.cleanup()
+
+
+async def test_it_lives_and_is_ready() -> None:
+    async with admin() as client:
+        for path in ("/livez", "/readyz"):
+            answer = await client.get(path)
+            assert (answer.status_code, answer.text) == (200, "ok\n")
+            assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+
+
+async def test_not_ready_tells_why_and_lives_nevertheless() -> None:
+    reason: list[str | None] = ["draining"]
+    async with admin(readiness=lambda: reason[0]) as client:
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.text) == (503, "draining\n")
+        assert (await client.get("/livez")).status_code == 200
+        reason[0] = None
+        assert (await client.get("/readyz")).status_code == 200
+
+
+async def test_the_index_names_every_path() -> None:
+    async with admin() as client:
+        answer = await client.get("/")
+        assert answer.status_code == 200
+        assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+        for path in PATHS:
+            assert path in answer.text
+
+
+async def test_metrics_as_text() -> None:
+    metrics = metrics_of()
+    metrics.observe(Exchange(Entry.FORWARD, "GET", 0.0, status=200, request_bytes=5), 1.0)
+    async with admin(metrics) as client:
+        answer = await client.get("/metrics")
+        assert answer.status_code == 200
+        assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+        found = {
+            (sample.name, sample.labels.get("direction")): sample.value
+            for family in parse_text(answer.text)
+            for sample in family.samples
+        }
+        assert found["breaker_proxy_bytes_total", "request"] == 5
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        [("Accept", "application/openmetrics-text;version=1.0.0")],
+        [("Accept", "text/html"), ("Accept", "application/openmetrics-text")],
+    ],
+)
+async def test_metrics_as_openmetrics(accept: list[tuple[str, str]]) -> None:
+    async with admin() as client:
+        answer = await client.get("/metrics", headers=accept)
+        assert answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+        assert list(parse_openmetrics(answer.text))  # type: ignore[no-untyped-call]  # it has no types
+
+
+async def test_scrapes_at_the_same_time_all_get_an_answer() -> None:
+    answers = []
+
+    async def scrape(client: httpx.AsyncClient) -> None:
+        answers.append((await client.get("/metrics")).status_code)
+
+    async with admin() as client, anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(scrape, client)
+    assert answers == [200] * 5
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_head_is_get_without_content(path: str) -> None:
+    async with admin() as client:
+        answer, got = await client.head(path), await client.get(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert answer.headers["Content-Type"] == got.headers["Content-Type"]
+        assert answer.headers["Content-Length"] == got.headers["Content-Length"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nothing", 404),
+        ("GET", "/livez/", 404),
+        ("GET", "/../etc/passwd", 404),
+        ("POST", "/nothing", 404),
+        ("POST", "/livez", 405),
+        ("DELETE", "/metrics", 405),
+        ("OPTIONS", "/", 405),
+    ],
+)
+async def test_nothing_else_is_answered(method: str, path: str, status: int) -> None:
+    async with admin() as client:
+        answer = await client.request(method, path)
+        assert answer.status_code == status
+        if status == 405:
+            assert set(answer.headers["Allow"].split(",")) == {"GET", "HEAD"}
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/nothing"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+async def test_every_answer_is_fresh_unsniffed_and_names_no_version(method: str, path: str) -> None:
+    async with admin(readiness=lambda: "starting") as client:
+        answer = await client.request(method, path)
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert "Server" not in answer.headers
+
+
+async def test_content_that_nobody_asked_for_is_passed_over() -> None:
+    async with admin() as client:
+        for _ in range(2):
+            answer = await client.request("GET", "/livez", content=b"x" * 300_000)
+            assert (answer.status_code, answer.text) == (200, "ok\n")
+
+
+async def test_what_a_future_handler_reads_is_bounded() -> None:
+    async def reads(request: web.Request) -> web.Response:
+        return web.Response(body=await request.read())
+
+    served = application(metrics_of(), lambda: None)
+    served.router.add_post("/reads", reads)
+    async with serving(served) as client:
+        assert (await client.post("/reads", content=b"x" * 1024)).status_code == 200
+        answer = await client.post("/reads", content=b"x" * 1025)
+        assert answer.status_code == 413
+        assert "Server" not in answer.headers

@@ -1,0 +1,672 @@
+"""`load` and the modules below it: what is accepted, every fault with its line, and which source wins."""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from proxy.control import yaml_source
+from proxy.control.config import ENVIRONMENT, FLAGS, ConfigError, Fault, load
+from proxy.control.convert import MAX_SECONDS, duration_text, parse_seconds, parse_size, shape_of, size_text
+from proxy.control.sections import Walk, build
+from proxy.core.policy import (
+    AccessLog,
+    AddressClass,
+    Bytes,
+    CircuitPolicy,
+    Dns,
+    Drain,
+    Egress,
+    Endpoint,
+    Limits,
+    Listen,
+    Log,
+    LogLevel,
+    Range,
+    Seconds,
+    Settings,
+    Timeouts,
+)
+
+EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
+DURATION = "expected a duration such as 250ms, 30s, 5m or 1h"
+SIZE = "expected a size such as 512, 64KiB, 256MiB or 1GiB"
+ENDPOINT = "expected an address and port such as 127.0.0.1:3128, [::1]:3128 or localhost:3128"
+SECRET = "s3cret" * 40
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str | bytes], Path]:
+    """Writes the configuration file and gives its path."""
+
+    def write(content: str | bytes) -> Path:
+        path = tmp_path / "config.yaml"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def load_file(path: Path) -> Settings:
+    return load(path, {}, {})
+
+
+def faults_of(path: Path) -> list[str]:
+    """The faults as they are shown, without the path of the file."""
+    with pytest.raises(ConfigError) as caught:
+        load_file(path)
+    assert str(caught.value) == "\n".join(map(str, caught.value.faults))
+    return [str(fault).removeprefix(str(path)) for fault in caught.value.faults]
+
+
+# What is accepted.
+
+ACCEPTED: list[tuple[str, Settings]] = [
+    ("", Settings()),
+    ("# only a comment\n", Settings()),
+    ("---\n", Settings()),
+    ("null", Settings()),
+    ("{}", Settings()),
+    ("\ufeffversion: 1", Settings()),
+    ("%YAML 1.2\n---\nversion: 1", Settings()),
+    ("listen:\ncircuit:\n  # open: 5s\n", Settings()),
+    ("dns: {servers: }", Settings()),
+    ("name: null", Settings()),
+    ("name: ~", Settings()),
+    ("name: 'null'", Settings(name="null")),
+    ("name: on", Settings(name="on")),
+    ("name: true", Settings(name="true")),
+    ("via: false", Settings(via=False)),
+    ("listen: {proxy: 127.0.0.1:0}", Settings(listen=Listen(proxy=Endpoint("127.0.0.1", 0)))),
+    ("listen: {proxy: '[::1]:65535'}", Settings(listen=Listen(proxy=Endpoint("::1", 65535)))),
+    ("listen: {proxy: '[0:0::0:1]:1'}", Settings(listen=Listen(proxy=Endpoint("::1", 1)))),
+    ("listen: {proxy: localhost:8080}", Settings(listen=Listen(proxy=Endpoint("localhost", 8080)))),
+    ("circuit: {open: 250ms}", Settings(circuit=CircuitPolicy(open=Seconds(0.25)))),
+    ("circuit: {open: 1.5s}", Settings(circuit=CircuitPolicy(open=Seconds(1.5)))),
+    ("circuit: {open: '5m'}", Settings(circuit=CircuitPolicy(open=Seconds(300)))),
+    ("circuit: {open: 8760h}", Settings(circuit=CircuitPolicy(open=Seconds(MAX_SECONDS)))),
+    ("circuit: {abandoned_after: 0}", Settings(circuit=CircuitPolicy(abandoned_after=Seconds(0)))),
+    ("circuit: {abandoned_after: 0.0}", Settings(circuit=CircuitPolicy(abandoned_after=Seconds(0)))),
+    ("limits: {max_head: 2048}", Settings(limits=Limits(max_head=Bytes(2048)))),
+    ("limits: {max_head: '2048'}", Settings(limits=Limits(max_head=Bytes(2048)))),
+    ("limits: {max_head: 64KiB}", Settings(limits=Limits(max_head=Bytes(65536)))),
+    ("limits: {max_head: 1MiB}", Settings(limits=Limits(max_head=Bytes(2**20)))),
+    ("log: {access: off}", Settings(log=Log(access=AccessLog.OFF))),
+    (
+        "dns:\n  servers:\n  - 10.0.0.1:53\n  - '[fd00::1]:53'\n",
+        Settings(dns=Dns(servers=(Endpoint("10.0.0.1", 53), Endpoint("fd00::1", 53)))),
+    ),
+    (
+        "timeouts: {dns: &short 7s, connect: *short}",
+        Settings(timeouts=Timeouts(dns=Seconds(7), connect=Seconds(7))),
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), ACCEPTED)
+def test_is_read_as(write: Callable[[str], Path], text: str, expected: Settings) -> None:
+    loaded = load_file(write(text))
+    assert loaded == expected
+    assert type(loaded.circuit.open) is Seconds
+    assert type(loaded.limits.max_head) is Bytes
+
+
+# Faults: a file, and each that is found in it, without its path.
+
+TAG = "a tag stands before a value; leave it out, the key says which type it is"
+TOO_MANY = "more than 100000 values, each alias counted as all it stands for"
+RANGE = "not valid YAML: a number or an escape out of range"
+FLOW = "(while parsing a flow node)"
+OPEN_TO_ALL = (
+    "can be reached from other machines, and anyone there could use the proxy;"
+    " listen on loopback, or set listen.open_relay: true"
+)
+COUNT = "metrics.max_circuits: expected a whole number >= 0"
+HEAD_RANGE = "limits.max_head: expected a size from 1KiB to 1MiB"
+LAUGHS = "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9))
+ALIAS_LOOP = "&a\ndns: {servers: {x: *a}}"
+
+FAULTS: list[tuple[str | bytes, *tuple[str, ...]]] = [
+    # The file as a whole.
+    (b"version: 1\nname: \xff", ":2: the file is not UTF-8 text"),
+    ("version: 1\nname: a\x00b", ":2: not valid YAML: the character U+0000"),
+    (
+        "listen:\n\tproxy: x",
+        (
+            ":2: not valid YAML: found character '\\t' that cannot start any token"
+            " (while scanning for the next token)"
+        ),
+    ),
+    ("a: b: c", ":1: not valid YAML: mapping values are not allowed here"),
+    ("log: {", f":1: not valid YAML: expected the node content, but found '<stream end>' {FLOW}"),
+    ("a: [::1]:1", f":1: not valid YAML: expected the node content, but found ':' {FLOW}"),
+    ('version: 1\nname: "\\UFFFFFFFF"', f":2: {RANGE}"),
+    ("%YAML 1." + "9" * 5000 + "\n---\n", f":1: {RANGE}"),
+    ("version: 1\n---\nversion: 1", ":2: a second YAML document begins here; expected one"),
+    ("- version", ":1: expected keys with values, got a list"),
+    ("\nversion", ":2: expected keys with values, got 'version'"),
+    ("name: !!str x", f":1: {TAG}"),
+    ("name: !!python/object/apply:os.getcwd []", f":1: {TAG}"),
+    ("#" * (2**20 + 1), ": the file is larger than 1 MiB"),
+    # Anchors and aliases, and other ways to make much work.
+    ("version: 1\nname: *gone", ":2: not valid YAML: found undefined alias 'gone'"),
+    ("dns:\n  servers: &a\n  - *a", ":3: the alias *a stands inside its own anchor"),
+    (ALIAS_LOOP, ":2: the alias *a stands inside its own anchor"),
+    (f"a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n{LAUGHS}", f":5: {TOO_MANY}"),
+    ("- &a [" + "x," * 300 + "]\n- [" + "*a," * 400 + "]", f":2: {TOO_MANY}"),
+    ("- x\n" * 100_000, f":100000: {TOO_MANY}"),
+    ("name: " + "[" * 40, ":1: nested more than 32 deep"),
+    ("name: " + "{a: " * 50_000, ":1: nested more than 32 deep"),
+    ("\n" + "- " * 50_000, ":2: nested more than 32 deep"),
+    # Keys.
+    ("version: 1\ncircuit:\n  opn: 3s", ":3: circuit.opn: unknown key; did you mean open?"),
+    ("log: {colour: red}", ":1: log.colour: unknown key; expected one of level, access, path"),
+    ('log: {"a\\nb": 1}', ":1: log.'a\\nb': unknown key; expected one of level, access, path"),
+    ("version: 1\n\nversion: 1", ":3: version: the key stands already on line 1"),
+    ("log: {level: info}\nlog:\n  level: debug", ":2: log: the key stands already on line 1"),
+    ("egress: {<<: {addresses: any}}", ":1: egress.<<: unknown key; expected one of addresses"),
+    ("version: 1\n? [a]\n: b", ":2: expected a key, got a list"),
+    ("log: {? {level: info} : 1}", ":1: log: expected a key, got keys with values"),
+    # The wrong kind of node.
+    ("egress: any", ":1: egress: expected keys with values, got 'any'"),
+    ("egress: [any]", ":1: egress: expected keys with values, got a list"),
+    ("via: {x: y}", ":1: via: expected true or false, got keys with values"),
+    ("circuit:\n  open:\n    - 3s", f":3: circuit.open: {DURATION}, got a list"),
+    ("dns: {servers: 10.0.0.1:53}", ":1: dns.servers: expected a list, got '10.0.0.1:53'"),
+    ("dns: {servers: {a: b}}", ":1: dns.servers: expected a list, got keys with values"),
+    # Nothing where something is needed.
+    ("via:", ":1: via: expected true or false, got nothing"),
+    ("circuit: {open: null}", f":1: circuit.open: {DURATION}, got null"),
+    ("dns: {servers: [null]}", f":1: dns.servers[0]: {ENDPOINT}, got null"),
+    # Booleans.
+    *[
+        (f"via: {word}", f":1: via: expected true or false, got '{word}'")
+        for word in ("on", "off", "yes", "no", "True", "FALSE", "y")
+    ],
+    ("via: 'true'", ":1: via: expected true or false, got 'true'"),
+    ("via: 1", ":1: via: expected true or false, got 1"),
+    # Whole numbers.
+    *[
+        (f"metrics: {{max_circuits: {word}}}", f":1: {COUNT}, got '{word}'")
+        for word in ("0x10", "0o7", "010", "1_000", "1e3", "+5", ".inf", ".nan", "many", "1:30", "٣")
+    ],
+    ("metrics: {max_circuits: 1.0}", f":1: {COUNT}, got 1.0"),
+    ("metrics: {max_circuits: true}", f":1: {COUNT}, got true"),
+    ("metrics: {max_circuits: -1}", f":1: {COUNT}, got -1"),
+    ("metrics: {max_circuits: '5'}", f":1: {COUNT}, got '5'; write it without quotes"),
+    (
+        f"metrics: {{max_circuits: {'9' * 5000}}}",
+        f":1: {COUNT}, got '{'9' * 59}…'; that has too many digits",
+    ),
+    ("limits: {max_fields: 15}", ":1: limits.max_fields: expected a whole number from 16 to 10000, got 15"),
+    ("version: 2", ":1: version: expected 1, got 2"),
+    # Durations.
+    *[
+        (f"circuit: {{open: {word}}}", f":1: circuit.open: {DURATION}, got '{word}'")
+        for word in ("soon", "-5s", "5 s", "1h30m", "1d", "5S", ".5s", "infs", "nans", "1e3s", "٣s")
+    ],
+    ("circuit: {open: " + "9" * 400 + "s}", f":1: circuit.open: {DURATION}, got '{'9' * 59}…'"),
+    ("circuit: {open: 30}", f":1: circuit.open: {DURATION}, got 30; add a unit, such as 30s"),
+    ("circuit: {open: 1.5}", f":1: circuit.open: {DURATION}, got 1.5; add a unit, such as 30s"),
+    ("circuit: {open: -1}", f":1: circuit.open: {DURATION}, got -1; add a unit, such as 30s"),
+    ("circuit: {open: false}", f":1: circuit.open: {DURATION}, got false"),
+    ("circuit: {open: 8761h}", f":1: circuit.open: {DURATION}, got '8761h'; the most is 8760h"),
+    ("circuit: {open: 0}", ":1: circuit.open: expected a duration >= 1ms, got 0"),
+    ("circuit: {open: 0.5ms}", ":1: circuit.open: expected a duration >= 1ms, got '0.5ms'"),
+    # Sizes.
+    *[
+        (f"limits: {{max_head: {word}}}", f":1: limits.max_head: {SIZE}, got '{word}'")
+        for word in ("big", "64KB", "64k", "64 KiB", "1TiB", "1.5KiB", "-1KiB")
+    ],
+    ("limits: {max_head: 1.5}", f":1: limits.max_head: {SIZE}, got 1.5"),
+    ("limits: {max_head: -1}", f":1: limits.max_head: {SIZE}, got -1"),
+    ("limits: {max_head: true}", f":1: limits.max_head: {SIZE}, got true"),
+    (
+        "limits: {max_head: 9999999999GiB}",
+        f":1: limits.max_head: {SIZE}, got '9999999999GiB'; that is too large",
+    ),
+    ("limits: {max_head: 512}", f":1: {HEAD_RANGE}, got 512"),
+    ("limits: {max_head: 2MiB}", f":1: {HEAD_RANGE}, got '2MiB'"),
+    # Endpoints.
+    *[
+        (f"listen: {{admin: '{word}'}}", f":1: listen.admin: {ENDPOINT}, got '{word}'")
+        for word in ("x", ":1", "*:1", "::1:1", "[::1]", "[::g]:1", "[fe80::1%eth0]:1", "[127.0.0.1]:1")
+    ],
+    *[
+        (f"listen: {{admin: '{word}'}}", f":1: listen.admin: {ENDPOINT}, got '{word}'")
+        for word in ("127.0.0.1", "127.1:1", "300.0.0.1:1", "example.com:1", "localhost:-1", "localhost:")
+    ],
+    ("listen: {admin: 3129}", f":1: listen.admin: {ENDPOINT}, got 3129"),
+    (
+        "listen: {admin: 'localhost:65536'}",
+        f":1: listen.admin: {ENDPOINT}, got 'localhost:65536'; the highest port is 65535",
+    ),
+    # Words, text.
+    ("log: {level: loud}", ":1: log.level: expected debug, info, warning or error, got 'loud'"),
+    ("log: {level: INFO}", ":1: log.level: expected debug, info, warning or error, got 'INFO'"),
+    ("log: {path: 5}", ":1: log.path: expected hash or full, got 5"),
+    ("log: {path: '5'}", ":1: log.path: expected hash or full, got '5'"),
+    ('name: "a\\nb"', ":1: name: expected one line of text, got 'a\\nb'"),
+    ('name: "\\uD800"', ":1: name: expected one line of text, got '\\ud800'"),
+    ('log: {path: "\\uD800"}', ":1: log.path: expected hash or full, got '\\ud800'"),
+    # Values that are wrong together.
+    (
+        "version: 1\nlisten:\n  admin: 0.0.0.0:1\n  proxy: 0.0.0.0:3128\n",
+        f":4: listen.proxy: 0.0.0.0:3128 {OPEN_TO_ALL}",
+    ),
+    (
+        "name: 5\nlisten: {proxy: '[::]:1'}",
+        (
+            ":1: name: expected a letter, then up to 63 letters, digits, '.', '_' or '-'"
+            " (it stands in Via and Proxy-Status)"
+        ),
+        f":2: listen.proxy: [::]:1 {OPEN_TO_ALL}",
+    ),
+    (
+        "listen: {proxy: '[::]:1'}\nname: .",
+        f":1: listen.proxy: [::]:1 {OPEN_TO_ALL}",
+        (
+            ":2: name: expected a letter, then up to 63 letters, digits, '.', '_' or '-'"
+            " (it stands in Via and Proxy-Status)"
+        ),
+    ),
+    # To guess here that open_relay is false would mislead.
+    (
+        "listen: {proxy: 0.0.0.0:1, open_relay: yes}",
+        ":1: listen.open_relay: expected true or false, got 'yes'",
+    ),
+    # All at once, by line; the value of an alias is mended where its anchor stands.
+    (
+        (
+            "dns: {servers: [&a x]}\nnam: x\ncircuit:\n  open: 5\n  recovery_threshold: 0\n"
+            "listen: {admin: *a}\nvia: 1\n"
+        ),
+        f":1: dns.servers[0]: {ENDPOINT}, got 'x'",
+        f":1: listen.admin: {ENDPOINT}, got 'x'",
+        ":2: nam: unknown key; did you mean name?",
+        f":4: circuit.open: {DURATION}, got 5; add a unit, such as 30s",
+        ":5: circuit.recovery_threshold: expected a whole number >= 1, got 0",
+        ":7: via: expected true or false, got 1",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(content, expected) for content, *expected in FAULTS],
+    ids=[repr(content[:40]) for content, *_ in FAULTS],
+)
+def test_faults(write: Callable[[str | bytes], Path], content: str | bytes, expected: list[str]) -> None:
+    assert faults_of(write(content)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "cannot be read: Is a directory"),
+        ("missing.yaml", "cannot be read: No such file or directory"),
+        ("a\x00b", "cannot be read: embedded null byte"),
+        ("n" * 300, "cannot be read: File name too long"),
+    ],
+)
+def test_a_path_that_is_no_file(tmp_path: Path, name: str, message: str) -> None:
+    assert faults_of(tmp_path / name) == [f": {message}"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"name: !{SECRET} x",
+        f"name: *{SECRET}",
+        f"a: &{SECRET} 1\nb: &{SECRET} 2",
+        f"name: &{SECRET} [*{SECRET}]",
+        f"name: '{SECRET}",
+        f"log: {{level: {SECRET}}}",
+        f"log: {{{SECRET}: info}}",
+        f"egress: {SECRET}",
+        f"%TAG !{SECRET}! x\n%TAG !{SECRET}! y\n---\n",
+        f"name: !{SECRET}!x y",
+        f"listen: {{proxy: {SECRET}}}",
+        f"circuit: {{open: {SECRET}}}",
+        f"[{SECRET}]: 1",
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_shown_in_part_at_most(
+    write: Callable[[str], Path], text: str
+) -> None:
+    (fault, *more) = faults_of(write(text))
+    assert not more
+    assert len(re.sub(rf"(?!{SECRET[:6]}).", "", fault)) <= 60
+    assert SECRET[:66] not in fault
+
+
+# Sources.
+
+
+def test_without_any_source_everything_has_its_default() -> None:
+    assert load(None, {}, {}) == Settings()
+
+
+def test_environment_sets_exactly_its_variables() -> None:
+    environ = {
+        "BREAKER_PROXY_LISTEN_PROXY": "0.0.0.0:1",
+        "BREAKER_PROXY_LISTEN_ADMIN": "[::1]:2",
+        "BREAKER_PROXY_OPEN_RELAY": "true",
+        "BREAKER_PROXY_EGRESS": "no-metadata",
+        "BREAKER_PROXY_LOG_LEVEL": "debug",
+    }
+    assert set(environ) == set(ENVIRONMENT)
+    # Kubernetes sets these for a Service named breaker-proxy.
+    foreign = {"BREAKER_PROXY_PORT": "tcp://10.0.0.1:3128", "BREAKER_PROXY_VIA": "false"}
+    assert load(None, environ | foreign, {}) == Settings(
+        listen=Listen(proxy=Endpoint("0.0.0.0", 1), admin=Endpoint("::1", 2), open_relay=True),
+        egress=Egress(addresses=AddressClass.NO_METADATA),
+        log=Log(level=LogLevel.DEBUG),
+    )
+
+
+def test_a_variable_that_is_not_utf8() -> None:
+    with pytest.raises(ConfigError, match=r"^BREAKER_PROXY_LOG_LEVEL: log.level: .* got '\\udcff'$"):
+        load(None, {"BREAKER_PROXY_LOG_LEVEL": os.fsdecode(b"\xff")}, {})
+
+
+def test_an_empty_variable_is_unset(write: Callable[[str], Path]) -> None:
+    path = write("egress: {addresses: any}")
+    assert load(path, {"BREAKER_PROXY_EGRESS": ""}, {}).egress.addresses is AddressClass.ANY
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "overrides", "expected"),
+    [
+        ("", {}, {}, AddressClass.PUBLIC),
+        ("egress: {addresses: any}", {}, {}, AddressClass.ANY),
+        ("egress: {addresses: any}", {"BREAKER_PROXY_EGRESS": "public"}, {}, AddressClass.PUBLIC),
+        ("egress: {addresses: any}", {}, {"egress.addresses": "public"}, AddressClass.PUBLIC),
+        ("egress:", {"BREAKER_PROXY_EGRESS": "any"}, {"egress.addresses": "public"}, AddressClass.PUBLIC),
+    ],
+)
+def test_precedence(
+    write: Callable[[str], Path],
+    text: str,
+    environ: dict[str, str],
+    overrides: dict[str, str],
+    expected: AddressClass,
+) -> None:
+    assert load(write(text), environ, overrides).egress.addresses is expected
+
+
+def test_another_source_leaves_the_rest_of_a_section(write: Callable[[str], Path]) -> None:
+    path = write("log: {level: error, access: all}\ndrain: {quiet: 2s}")
+    loaded = load(path, {"BREAKER_PROXY_LOG_LEVEL": "warning"}, {"drain.timeout": "3s"})
+    assert loaded.log == Log(level=LogLevel.WARNING, access=AccessLog.ALL)
+    assert loaded.drain == Drain(quiet=Seconds(2), timeout=Seconds(3))
+
+
+def test_faults_of_all_sources_in_order(write: Callable[[str], Path]) -> None:
+    path = write("via: 1\negress: {addresses: all}")
+    environ = {"BREAKER_PROXY_EGRESS": "some", "BREAKER_PROXY_OPEN_RELAY": "yes"}
+    with pytest.raises(ConfigError) as caught:
+        load(path, environ, {"egress.addresses": "", "drain.quiet": "5", "no.such": "1"})
+    assert str(caught.value).replace(str(path), path.name).splitlines() == [
+        "config.yaml:1: via: expected true or false, got 1",
+        "config.yaml:2: egress.addresses: expected public, no-metadata or any, got 'all'",
+        "BREAKER_PROXY_OPEN_RELAY: listen.open_relay: expected true or false, got 'yes'",
+        "BREAKER_PROXY_EGRESS: egress.addresses: expected public, no-metadata or any, got 'some'",
+        "--egress: egress.addresses: expected public, no-metadata or any, got nothing",
+        f"command line: drain.quiet: {DURATION}, got 5; add a unit, such as 30s",
+        "command line: no: unknown key; expected one of "
+        + ", ".join(name for name, _ in keys_of(Settings())),
+    ]
+    assert [fault.line for fault in caught.value.faults] == [1, 2, None, None, None, None, None]
+
+
+def test_a_file_that_cannot_be_read_does_not_hide_the_other_sources(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "missing.yaml", {"BREAKER_PROXY_LOG_LEVEL": "loud"}, {})
+    assert [fault.key for fault in caught.value.faults] == ["", "log.level"]
+
+
+def test_a_conflict_names_the_source_with_the_last_word(write: Callable[[str], Path]) -> None:
+    path = write("version: 1\nlisten: {proxy: 0.0.0.0:1}\nname: 1\n")
+    with pytest.raises(ConfigError) as caught:
+        load(path, {"BREAKER_PROXY_LISTEN_PROXY": "0.0.0.0:2"}, {})
+    assert [(fault.source, fault.line, fault.key) for fault in caught.value.faults] == [
+        (str(path), 3, "name"),
+        ("BREAKER_PROXY_LISTEN_PROXY", None, "listen.proxy"),
+    ]
+
+
+def test_a_conflict_that_another_source_resolves_is_none(write: Callable[[str], Path]) -> None:
+    assert load(
+        write("listen: {proxy: 0.0.0.0:1}"), {"BREAKER_PROXY_OPEN_RELAY": "true"}, {}
+    ).listen.open_relay
+
+
+@pytest.mark.parametrize("key", [*ENVIRONMENT.values(), *FLAGS])
+def test_other_sources_set_keys_that_exist(key: str) -> None:
+    section, name = key.split(".")
+    assert hasattr(getattr(Settings(), section), name)
+
+
+# The example file.
+
+
+def keys_of(section: object) -> Iterator[tuple[str, Any]]:
+    assert is_dataclass(section)
+    for field in fields(section):
+        value = getattr(section, field.name)
+        is_section = is_dataclass(value) and not isinstance(value, Endpoint)
+        yield field.name, dict(keys_of(value)) if is_section else None
+
+
+def test_the_example_has_every_key() -> None:
+    written = yaml.safe_load(EXAMPLE.read_text())
+
+    def names(section: dict[str, Any]) -> dict[str, Any]:
+        return {key: names(value) if isinstance(value, dict) else None for key, value in section.items()}
+
+    assert names(written) == dict(keys_of(Settings()))
+
+
+def test_the_example_is_the_default() -> None:
+    assert load_file(EXAMPLE) == Settings()
+
+
+def test_the_example_has_a_comment_for_every_setting() -> None:
+    lines = EXAMPLE.read_text().splitlines()
+    bare = [
+        line
+        for before, line in pairwise(lines)
+        if re.match(r" *[a-z]", line) and not before.lstrip().startswith("#") and not before.endswith(":")
+    ]
+    assert bare == ["  idle_total: 512", "metrics:"]
+
+
+# Settings of types that are still to come.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fallback:
+    redirect: str
+    after: Seconds = Seconds(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    match: str
+    fallback: Fallback | None = None
+    head: Annotated[Seconds, Range(least=1)] | None = None
+    ratio: Annotated[float, Range(most=1)] = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Future:
+    upstreams: tuple[Upstream, ...] = ()
+    statuses: frozenset[Annotated[int, Range(least=100, most=599)]] = frozenset({500})
+    fallback: Fallback | None = None
+
+
+def walk_future(text: str) -> tuple[Any, list[str]]:
+    walk = Walk("f")
+    root = yaml_source.compose(text)
+    assert root is not None
+    values = walk.section(root, Future)
+    return (None if walk.faults else build(Future, values)), [str(fault) for fault in walk.faults]
+
+
+def test_lists_of_sections_sets_and_optional_sections() -> None:
+    text = """
+upstreams:
+- match: a
+  fallback: {redirect: 1.20}
+- {match: b, fallback: null, head: 2s, ratio: 1}
+statuses: [500, 503, 500]
+fallback: {redirect: z, after: 2s}
+"""
+    assert walk_future(text) == (
+        Future(
+            upstreams=(
+                Upstream(match="a", fallback=Fallback(redirect="1.20")),
+                Upstream(match="b", head=Seconds(2), ratio=1.0),
+            ),
+            statuses=frozenset({500, 503}),
+            fallback=Fallback(redirect="z", after=Seconds(2)),
+        ),
+        [],
+    )
+
+
+def test_an_empty_optional_section_is_null() -> None:
+    assert walk_future("{fallback: , statuses: , upstreams: }") == (Future(), [])
+
+
+def test_faults_inside_lists_of_sections() -> None:
+    text = """
+upstreams:
+- match: a
+  mtch: b
+- fallback:
+    after: 1
+- {match: ~, head: 1ms, ratio: 1.5}
+-
+statuses: [99, 600, x]
+"""
+    assert walk_future(text) == (
+        None,
+        [
+            "f:4: upstreams[0].mtch: unknown key; did you mean match?",
+            f"f:6: upstreams[1].fallback.after: {DURATION}, got 1; add a unit, such as 30s",
+            "f:6: upstreams[1].fallback.redirect: this key is needed, it has no default",
+            "f:5: upstreams[1].match: this key is needed, it has no default",
+            "f:7: upstreams[2].match: expected one line of text, got ~",
+            "f:7: upstreams[2].head: expected a duration >= 1s, got '1ms'",
+            "f:7: upstreams[2].ratio: expected a number <= 1, got 1.5",
+            "f:8: upstreams[3]: expected keys with values, got nothing",
+            "f:9: statuses[0]: expected a whole number from 100 to 599, got 99",
+            "f:9: statuses[1]: expected a whole number from 100 to 599, got 600",
+            "f:9: statuses[2]: expected a whole number from 100 to 599, got 'x'",
+        ],
+    )
+
+
+def test_a_setting_of_a_type_without_a_shape_is_a_fault_of_the_program() -> None:
+    with pytest.raises(TypeError, match="complex"):
+        shape_of(complex)
+
+
+# Properties.
+
+KEYS = [key for name, inner in keys_of(Settings()) for key in (name, *(inner or ()))]
+TOKENS = st.sampled_from(
+    [
+        *KEYS,
+        *"{}[]:,-?&*!|>%@`'\"#~\n\t\\\x00\x85\u2028\ud7ff\U0001f600",
+        *(": ", "\n  ", "\n- ", "&a ", "*a", "---\n", "...\n", "<<: ", "!!", "%YAML 1.1\n"),
+        *("null", "true", "1", "1s", "9" * 20, "\\UFFFFFFFF"),
+    ]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(KEYS) | st.text(), inner),
+)
+
+
+def found(path: Path | None, environ: dict[str, str], overrides: dict[str, str]) -> list[Fault]:
+    """The faults, none if there are settings; anything but ConfigError fails the test."""
+    try:
+        load(path, environ, overrides)
+    except ConfigError as error:
+        return error.faults
+    return []
+
+
+def assert_loads_or_has_faults(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    line_count = len(re.split("\r\n|[\r\n\x85\u2028\u2029]", content.decode(errors="replace")))
+    for fault in found(path, {}, {}):
+        assert 1 <= (fault.line or 1) <= line_count
+        assert str(fault).isprintable()
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("properties") / "config.yaml"
+
+
+@given(content=st.binary() | st.text().map(lambda text: text.encode(errors="replace")))
+@settings(deadline=None)
+def test_any_content_loads_or_has_faults(scratch: Path, content: bytes) -> None:
+    assert_loads_or_has_faults(scratch, content)
+
+
+@given(content=st.lists(TOKENS, max_size=30).map("".join))
+@example(content='"\\UFFFFFFFF"')
+@settings(deadline=None, max_examples=500)
+def test_any_tokens_load_or_have_faults(scratch: Path, content: str) -> None:
+    assert_loads_or_has_faults(scratch, content.encode())
+
+
+@given(values=VALUES)
+@settings(deadline=None)
+def test_any_values_load_or_have_faults(scratch: Path, values: object) -> None:
+    assert_loads_or_has_faults(scratch, json.dumps(values).encode())
+
+
+@given(text=st.text(st.characters(exclude_categories=())) | st.lists(TOKENS).map("".join))
+@settings(deadline=None)
+def test_any_variable_loads_or_has_faults(text: str) -> None:
+    overrides = {"egress.addresses": text, "name": text, "drain.quiet": text}
+    for fault in found(None, dict.fromkeys(ENVIRONMENT, text), overrides):
+        assert fault.line is None
+        assert str(fault).isprintable()
+
+
+@given(seconds=st.integers(0, MAX_SECONDS * 1000).map(lambda ms: ms / 1000) | st.floats(1e-9, MAX_SECONDS))
+def test_durations_round_trip(seconds: float) -> None:
+    assert parse_seconds(duration_text(seconds)) == seconds
+
+
+@given(size=st.integers(0, 2**63 - 1) | st.integers(0, 2**33 - 1).map(lambda count: count * 2**30))
+def test_sizes_round_trip(size: int) -> None:
+    assert parse_size(size_text(size)) == size
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (0.001, "1ms"), (0.0015, "0.0015s"), (1.5, "1500ms"), (60, "1m"), (90, "90s"), (7200, "2h")],
+)
+def test_durations_are_written_in_the_largest_unit_that_fits(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
+
+
+def test_the_same_duration_in_two_units_is_the_same_number() -> None:
+    assert parse_seconds("1100ms") == parse_seconds("1.1s") == Seconds(1.1)
