@@ -1,0 +1,208 @@
+"""The composition root: builds the parts, listens, drains. It alone knows core, wire and control."""
+
+import asyncio
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from aiohttp import web
+
+from proxy.control import log
+from proxy.control.admin import application
+from proxy.control.metrics import Metrics
+from proxy.core.errors import ProxyInternalResponse
+from proxy.core.exchange import Entry, Exchange
+from proxy.core.policy import AddressClass, Endpoint, Settings
+from proxy.core.registry import Circuits
+from proxy.wire.deadlines import Deadlines
+from proxy.wire.dialer import Dialer
+from proxy.wire.forward import Forwarding
+from proxy.wire.handler import Handler
+from proxy.wire.listener import Listener
+from proxy.wire.pool import Pool
+from proxy.wire.resolver import Resolver
+from proxy.wire.tunnel import Tunnels
+
+# How often drain looks whether it is done.
+_DRAIN_TICK_S = 0.05
+# How long the exchanges that are cut at the end have to write their last answer.
+_LAST_WORDS_S = 1.0
+
+
+class ListenError(Exception):
+    """An address cannot be listened on."""
+
+
+class Sidecar:
+    """One proxy with its admin server; make and use it inside a running loop.
+
+    Args:
+        settings: the configuration.
+        clock: monotonic seconds.
+        on_exchange: told of each exchange at its end, beside metrics and log; must not raise.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        on_exchange: Callable[[Exchange], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.name = settings.name or f"breaker-proxy-{secrets.token_hex(4)}"
+        self._clock = clock
+        self._on_exchange = on_exchange
+        self._draining = False
+        self._server: asyncio.Server | None = None
+
+        self.circuits = Circuits(settings.limits.max_circuits, (log.circuit_changed,))
+        self._resolver = Resolver([str(server) for server in settings.dns.servers], settings.timeouts.dns)
+        dialer = Dialer(self._resolver, clock, settings.timeouts)
+        self.pool = Pool(dialer, clock, settings.limits, settings.timeouts)
+        via = self.name if settings.via else None
+        forwarding = Forwarding(self.pool, clock, settings.timeouts, settings.limits, via)
+        self.tunnels = Tunnels(dialer, clock, settings.timeouts)
+        self.deadlines = Deadlines(clock, self._tick)
+        self.handler = Handler(
+            name=self.name,
+            circuits=self.circuits,
+            policy=settings.circuit,
+            deadlines=self.deadlines,
+            carries={Entry.FORWARD: forwarding.carry, Entry.TUNNEL: self.tunnels.carry},
+            report=self._report,
+            clock=clock,
+        )
+        self.listener = Listener(self.handler.handle, self.handler.refuse, settings.limits, settings.timeouts)
+        self._access = log.AccessLog(settings.log)
+        self.metrics = Metrics(
+            self.circuits,
+            max_circuits=settings.metrics.max_circuits,
+            in_flight=lambda: self.handler.in_flight,
+            tunnels=lambda: self.tunnels.open,
+            idle_connections=lambda: self.pool.idle,
+        )
+        self._admin = web.AppRunner(
+            application(self.metrics, self._readiness), handle_signals=False, access_log=None
+        )
+
+    @property
+    def proxy_port(self) -> int:
+        """The port that clients connect to, once started."""
+        return int(self._server.sockets[0].getsockname()[1]) if self._server is not None else 0
+
+    @property
+    def admin_port(self) -> int:
+        """The port of the admin server, once started."""
+        return int(self._admin.addresses[0][1])
+
+    async def start(self) -> None:
+        """Begins to listen.
+
+        Raises:
+            ListenError: an address is in use or is not ours.
+        """
+        listen = self.settings.listen
+        loop = asyncio.get_running_loop()
+        await self._admin.setup()
+        try:
+            with _listening("listen.admin", listen.admin):
+                await web.TCPSite(self._admin, listen.admin.host, listen.admin.port).start()
+            with _listening("listen.proxy", listen.proxy):
+                self._server = await loop.create_server(
+                    self.listener, listen.proxy.host, listen.proxy.port, backlog=1024
+                )
+        except ListenError:
+            await self.stop()
+            raise
+        self.deadlines.start()
+
+    async def drain(self) -> None:
+        """Waits until nothing is in flight and nothing has begun for `drain.quiet`, or `drain.timeout`.
+
+        New requests are still taken: whoever sends them has not yet noticed that we are going.
+        """
+        self._draining = True
+        now = quiet_since = self._clock()
+        deadline = now + self.settings.drain.timeout
+        seen = self.handler.begun
+        while now < deadline and now - quiet_since < self.settings.drain.quiet:
+            await asyncio.sleep(_DRAIN_TICK_S)
+            now = self._clock()
+            if self.handler.in_flight or self.handler.begun != seen:
+                quiet_since = now
+                seen = self.handler.begun
+
+    async def stop(self) -> None:
+        """Ends everything: what has no answer yet gets 503 `draining`, what has begun is cut."""
+        self._draining = True
+        if self._server is not None:
+            self._server.close()
+        self.deadlines.fail_all(ProxyInternalResponse("the proxy is shutting down", reason="draining"))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.handler.idle(), _LAST_WORDS_S)
+        await self.listener.shutdown(_LAST_WORDS_S)
+        self.deadlines.stop()
+        self.pool.close()
+        await self._admin.cleanup()
+        await self._resolver.close()
+
+    def _tick(self, now: float) -> None:
+        self.pool.sweep(now)
+        self.circuits.advance(now)
+
+    def _report(self, exchange: Exchange, now: float) -> None:
+        self.metrics.observe(exchange, now)
+        self._access.exchange_ended(exchange, now)
+        if self._on_exchange is not None:
+            self._on_exchange(exchange)
+
+    def _readiness(self) -> str | None:
+        """Why no new traffic should come, or None."""
+        if self._draining:
+            return "draining"
+        return None if self._server is not None else "starting"
+
+
+async def run(settings: Settings) -> None:
+    """Runs until SIGTERM or SIGINT; a second one ends it at once.
+
+    Raises:
+        ListenError: an address is in use or is not ours.
+    """
+    log.configure(settings.log)
+    stopping = asyncio.Event()
+    at_once = asyncio.Event()
+
+    def stop() -> None:
+        (at_once if stopping.is_set() else stopping).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    sidecar = Sidecar(settings)
+    await sidecar.start()
+    log.started(sidecar.name, settings, sidecar.proxy_port, sidecar.admin_port)
+    if settings.egress.addresses is not AddressClass.ANY:
+        log.egress_not_guarded(settings.egress.addresses)
+    await stopping.wait()
+    log.draining(settings.drain.timeout)
+    draining = asyncio.create_task(sidecar.drain())
+    forced = asyncio.create_task(at_once.wait())
+    await asyncio.wait((draining, forced), return_when=asyncio.FIRST_COMPLETED)
+    for task in (draining, forced):
+        task.cancel()
+    await sidecar.stop()
+    log.stopped()
+
+
+@contextmanager
+def _listening(what: str, endpoint: Endpoint) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise ListenError(f"cannot listen on {endpoint} ({what}): {why}") from error

@@ -1,0 +1,238 @@
+"""CONNECT: dial, say so, then carry bytes both ways until both sides are done.
+
+The permit settles at the first evidence: bytes from the upstream are a success; an upstream that closes
+without a byte, or says nothing to a client that has spoken, is a failure. Until then a client that closes its
+side is leaving; after that it is a half-close, which passes on, and the other side may take its time.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+from aiohttp import web
+
+from proxy.core.breaker import Permit
+from proxy.core.errors import ConnectionTerminated, HttpResponseIncomplete, ProxyError
+from proxy.core.exchange import Awaited, Exchange, Source
+from proxy.core.outcome import NEUTRAL, SUCCESS, FailureKind, failed
+from proxy.core.policy import Timeouts
+from proxy.core.target import Target
+from proxy.wire.dialer import Dialer
+from proxy.wire.listener import CLOSE, ClientConnection
+from proxy.wire.responses import CONNECT_ESTABLISHED
+
+# How long the other side may be silent once one side has closed.
+HALF_CLOSED_S = 60.0
+
+_FAILED = failed(FailureKind.TUNNEL)
+
+
+class Tunnels:
+    """Carries tunnels; knows how many there are."""
+
+    def __init__(self, dialer: Dialer, clock: Callable[[], float], timeouts: Timeouts) -> None:
+        self._dialer = dialer
+        self._clock = clock
+        self._timeouts = timeouts
+        self.open = 0
+
+    async def carry(
+        self, exchange: Exchange, target: Target, request: web.BaseRequest, permit: Permit
+    ) -> web.StreamResponse:
+        """Connects to the target and relays until the end.
+
+        Raises:
+            ProxyError: from the dialer, before anything was answered; afterwards the tunnel just closes.
+        """
+        client = request.protocol
+        if not isinstance(client, ClientConnection):
+            raise TypeError("tunnels need the listener's own connections")
+        tunnel = await self._dialer.connect(
+            exchange, target, lambda: Tunnel(exchange, permit, client, self._clock, self._timeouts)
+        )
+        self.open += 1
+        try:
+            await tunnel.run()
+        finally:
+            self.open -= 1
+            tunnel.end()
+        return CLOSE
+
+
+class Tunnel(asyncio.Protocol):
+    """One tunnel, and the upstream's end of it; the client's end calls the `client_` methods."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        permit: Permit,
+        client: ClientConnection,
+        clock: Callable[[], float],
+        timeouts: Timeouts,
+    ) -> None:
+        self._exchange = exchange
+        self._permit = permit
+        self._client = client
+        self._clock = clock
+        self._head_s = float(timeouts.head)
+        self._idle_s = float(timeouts.tunnel_idle)
+        self._upstream: asyncio.Transport | None = None
+        self._established = 0.0
+        self._upstream_lost = False
+        self._early: list[bytes] = []
+        self._client_ended = False
+        self._upstream_ended = False
+        self._done: asyncio.Future[None] | None = None
+        self._error: ProxyError | None = None
+
+    async def run(self) -> None:
+        """Says 200 and relays.
+
+        Raises:
+            ProxyError: the tunnel came to nothing; no answer can say so any more.
+        """
+        transport = self._client.transport
+        if transport is None or (self._upstream_lost and not self._early):
+            raise ConnectionTerminated("the upstream closed the connection at once", outcome=_FAILED)
+        self._done = asyncio.get_running_loop().create_future()
+        self._exchange.status = 200
+        self._exchange.source = Source.PROXY
+        self._exchange.begun = True
+        self._established = self._clock()
+        transport.write(CONNECT_ESTABLISHED)
+        self._exchange.wait_for(Awaited.TUNNEL_BYTES, self._idle_s, self._established)
+        self._client.take_over(self)
+        for piece in self._early:
+            self.data_received(piece)
+        if self._upstream is None:
+            self._end(None)
+        elif not self._upstream_ended:
+            self._upstream.resume_reading()
+        elif not self._pass_eof_on():
+            self._upstream.close()
+        await self._done
+        if self._error is not None:
+            raise self._error
+
+    def end(self) -> None:
+        """Drops what is left of the upstream's side."""
+        self._client.tunnel = None
+        if self._upstream is not None:
+            self._upstream.abort()
+
+    # The client's side, called by the listener.
+
+    def client_sent(self, sent: bytes) -> None:
+        """Passes bytes on to the upstream."""
+        now = self._clock()
+        self._exchange.request_bytes += len(sent)
+        if self._permit.settled:
+            self._exchange.deadline = now + self._idle_s
+        elif self._exchange.awaited is not Awaited.TUNNEL_FIRST_BYTES:
+            self._exchange.wait_for(Awaited.TUNNEL_FIRST_BYTES, self._head_s, now)
+        if self._upstream is not None:
+            self._upstream.write(sent)
+
+    def client_ended(self) -> bool:
+        """Passes a half-close on; before the permit has settled it is leaving."""
+        if not self._permit.settled or self._upstream is None:
+            return False
+        self._client_ended = True
+        if self._upstream_ended:
+            self._finish()
+            return False
+        self._upstream.write_eof()
+        self._half_closed()
+        return True
+
+    def client_lost(self) -> None:
+        """Ends the tunnel; the listener has cancelled the exchange."""
+        self._finish()
+
+    def client_paused(self) -> None:
+        """Stops reading from the upstream while the client is slow."""
+        if self._upstream is not None and not self._upstream_ended:
+            self._upstream.pause_reading()
+
+    def client_resumed(self) -> None:
+        """Reads on from the upstream."""
+        if self._upstream is not None and not self._upstream_ended:
+            self._upstream.resume_reading()
+
+    # The upstream's side, called by its transport.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keeps the transport."""
+        self._upstream = cast("asyncio.Transport", transport)  # uvloop's is none of its subclasses
+        peer = transport.get_extra_info("peername")
+        self._exchange.address = peer[0] if peer else None
+
+    def data_received(self, data: bytes) -> None:
+        """Passes bytes on to the client; the first ones are the evidence that the upstream works."""
+        if self._done is None:
+            # The client must have its 200 first. A loop may read once more after it was told to pause.
+            self._early.append(data)
+            if self._upstream is not None:
+                self._upstream.pause_reading()
+            return
+        now = self._clock()
+        self._exchange.response_bytes += len(data)
+        if not self._permit.settled:
+            self._exchange.head_s = now - self._established
+            self._exchange.outcome = SUCCESS
+            self._permit.settle(SUCCESS, now)
+            self._exchange.wait_for(Awaited.TUNNEL_BYTES, self._idle_s, now)
+        self._exchange.deadline = now + self._idle_s
+        if self._client.transport is not None:
+            self._client.transport.write(data)
+
+    def eof_received(self) -> bool:
+        """Passes a half-close on; without a byte before it, it is the end."""
+        self._upstream_ended = True
+        return self._done is None or self._pass_eof_on()
+
+    def _pass_eof_on(self) -> bool:
+        transport = self._client.transport
+        if not self._permit.settled or self._client_ended or transport is None:
+            return False
+        transport.write_eof()
+        self._half_closed()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The upstream is gone."""
+        self._upstream_lost = True
+        self._upstream = None
+        if self._done is not None:
+            self._end(exc)
+
+    def _end(self, exc: Exception | None) -> None:
+        """Judges how the upstream ended the tunnel."""
+        if not self._permit.settled:
+            spoken = self._exchange.awaited is Awaited.TUNNEL_FIRST_BYTES
+            quick = self._clock() - self._established <= self._permit.policy.abandoned_after
+            self._error = ConnectionTerminated(
+                "the upstream closed the tunnel without a byte",
+                outcome=_FAILED if spoken or quick else NEUTRAL,
+            )
+        elif exc is not None:
+            self._error = HttpResponseIncomplete("the upstream reset the tunnel", outcome=SUCCESS)
+        self._finish()
+
+    def pause_writing(self) -> None:
+        """Stops reading from the client while the upstream is slow."""
+        if self._client.transport is not None:
+            self._client.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Reads on from the client."""
+        if self._client.transport is not None:
+            self._client.transport.resume_reading()
+
+    def _half_closed(self) -> None:
+        self._idle_s = min(self._idle_s, HALF_CLOSED_S)
+        self._exchange.deadline = self._clock() + self._idle_s
+
+    def _finish(self) -> None:
+        if self._done is not None and not self._done.done():
+            self._done.set_result(None)

@@ -1,0 +1,221 @@
+"""One connection to an upstream, carrying one exchange at a time.
+
+The protocol only buffers, within bounds, and wakes whoever waits. Judging what a lost connection means is
+left to the caller, who knows what was awaited; the errors raised here say which operation it was.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+from proxy.core.errors import ConnectionTerminated, HttpResponseIncomplete
+from proxy.core.outcome import NEUTRAL
+from proxy.wire.parser import ResponseHead, ResponseParser
+
+HIGH_WATER = 256 * 1024
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """A connection to one address of one upstream.
+
+    Args:
+        on_idle_end: called when the peer ends or speaks on the connection while no exchange is on it.
+    """
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.address: str | None = None
+        self.reused = False
+        self.on_idle_end: Callable[[UpstreamConnection], None] | None = None
+        self._parser: ResponseParser | None = None
+        self._lost = False
+        self._request_sent = False
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+        self._writing_paused = False
+        self._reading_paused = False
+
+    def __repr__(self) -> str:
+        return f"<UpstreamConnection {self.address} {'lost' if self._lost else 'open'} reused={self.reused}>"
+
+    # The exchange.
+
+    def begin(self, method: str, max_head: int) -> None:
+        """Makes ready for the response to a request that is about to be written."""
+        self._parser = ResponseParser(method, max_head)
+        self._request_sent = False
+
+    def write(self, part: bytes) -> None:
+        """Hands a part of the request to the socket; dropped if the connection is lost."""
+        if self.transport is not None and not self._lost:
+            self.transport.write(part)
+
+    def request_sent(self) -> None:
+        """Says that the request is whole, so that the connection can serve another."""
+        self._request_sent = True
+
+    @property
+    def writing_paused(self) -> bool:
+        """Whether the upstream owes us window."""
+        return self._writing_paused and not self._lost
+
+    async def drain(self) -> None:
+        """Waits until the upstream takes more; returns as well when the connection is lost."""
+        if self.writing_paused:
+            self._writer = asyncio.get_running_loop().create_future()
+            try:
+                await self._writer
+            finally:
+                self._writer = None
+
+    @property
+    def response(self) -> ResponseParser:
+        """What has arrived of the response."""
+        if self._parser is None:
+            raise RuntimeError("no exchange was begun")
+        return self._parser
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection has ended."""
+        return self._lost
+
+    async def next_head(self) -> ResponseHead:
+        """Waits for the next interim head, or the final one.
+
+        Raises:
+            ConnectionTerminated, HttpProtocolError, HttpResponseHeaderSectionSize,
+            HttpResponseTransferCoding: 502.
+        """
+        response = self.response
+        while not response.interim:
+            if response.head is not None:
+                return response.head
+            if response.fault is not None:
+                raise response.fault
+            if self._lost:
+                if self.reused and not response.started:
+                    # RFC 9112 section 9.5: an idle connection may be closed at any time, and this one was
+                    # as the request went out. It says nothing of the upstream's health.
+                    raise ConnectionTerminated("a kept-alive connection was closed", outcome=NEUTRAL)
+                raise ConnectionTerminated("the upstream closed the connection before its response")
+            await self._wait()
+        return response.interim.pop(0)
+
+    async def content(self) -> bytes:
+        """Waits for more content; empty at the end of the response.
+
+        Raises:
+            HttpResponseIncomplete, HttpProtocolError, HttpResponseHeaderSectionSize: 502, but the response
+                has begun and can only be cut.
+        """
+        response = self.response
+        while not response.buffered and not response.complete:
+            if response.fault is not None:
+                raise response.fault
+            if self._lost:
+                raise HttpResponseIncomplete("the upstream closed in the middle of its response")
+            await self._wait()
+        return self.take()
+
+    def take(self) -> bytes:
+        """The content that has arrived, possibly none; reads on if reading was paused."""
+        content = self.response.take()
+        if self._reading_paused and self.transport is not None:
+            self._reading_paused = False
+            self.transport.resume_reading()
+        return content
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the connection is fit for another exchange."""
+        response = self._parser
+        return (
+            not self._lost
+            and self._request_sent
+            and response is not None
+            and response.complete
+            and not response.excess
+            and response.head is not None
+            and response.head.keeps_alive
+        )
+
+    def rest(self) -> None:
+        """Ends the exchange; what arrives from now on is not asked for."""
+        self._parser = None
+        self.reused = True
+
+    def abort(self) -> None:
+        """Closes at once, dropping what was not sent.
+
+        An orderly close would have the loop read on (uvloop for 30 s) while the upstream sends.
+        """
+        if self.transport is not None:
+            self.transport.abort()
+
+    async def _wait(self) -> None:
+        self._reader = asyncio.get_running_loop().create_future()
+        try:
+            await self._reader
+        finally:
+            self._reader = None
+
+    # Called by the transport.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keeps the transport."""
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is none of its subclasses
+        peer = transport.get_extra_info("peername")
+        self.address = peer[0] if peer else None
+
+    def data_received(self, data: bytes) -> None:
+        """Parses what has arrived; on an idle connection it is the end of it."""
+        if self._parser is None:
+            self._end_idle()
+            return
+        self._parser.feed(data)
+        if self._parser.buffered > HIGH_WATER and not self._reading_paused and self.transport is not None:
+            self._reading_paused = True
+            self.transport.pause_reading()
+        _wake(self._reader)
+
+    def eof_received(self) -> bool:
+        """The upstream has closed its side; an upstream that has said all it will say is done."""
+        if self._parser is not None:
+            self._parser.feed_eof()
+        self._lost = True
+        _wake(self._reader)
+        if self._parser is None:
+            self._end_idle()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone; an orderly end has been told by `eof_received`."""
+        if exc is None and self._parser is not None and not self._lost:
+            self._parser.feed_eof()
+        self._lost = True
+        self.transport = None
+        _wake(self._reader)
+        _wake(self._writer)
+        if self._parser is None:
+            self._end_idle()
+
+    def pause_writing(self) -> None:
+        """The upstream reads more slowly than we write."""
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        """The upstream has taken most of what we wrote."""
+        self._writing_paused = False
+        _wake(self._writer)
+
+    def _end_idle(self) -> None:
+        self._lost = True
+        if self.on_idle_end is not None:
+            self.on_idle_end(self)
+        self.abort()
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
