@@ -5,6 +5,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import uvloop
@@ -92,6 +93,7 @@ def _demo(seconds: float | None) -> int:
     except ImportError:
         sys.stderr.write("breaker-proxy: the demo needs an extra: pip install 'breaker-proxy[demo]'\n")
         return LISTEN_FAILED
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    # Ctrl-C is how the demo ends.
+    with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(demo(seconds))
     return 0
