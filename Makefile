@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check format test test-system coverage clean
+.PHONY: help run demo check format test test-system mutants bench-core coverage pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,10 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(PIP) install --editable '.[demo]' --group check --group test
+	@touch $@
+
+$(VENV)/.bench: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable . --group bench
 	@touch $@
 
 run: $(VENV)/.run ## start the proxy with config.example.yaml (ARGS="--egress any" for more options)
@@ -51,5 +55,14 @@ test-system: $(VENV)/.dev ## tests with real servers and clients in other langua
 	tests/system/install
 	$(BIN)/python -m pytest tests/system $(ARGS)
 
+mutants: $(VENV)/.dev ## plant bugs in the circuits and see the tests catch each (ARGS=--short for some of them)
+	$(BIN)/python tests/mutants/run.py $(ARGS)
+
+bench-core: $(VENV)/.bench ## how long the circuits take to decide (ARGS=--fast for rough figures)
+	$(BIN)/python bench/core/bench_circuits.py $(ARGS)
+
+pictures: $(VENV)/.run ## draw the pictures of docs/circuits.md anew
+	$(BIN)/python docs/draw.py
+
 clean: ## remove what the targets made
-	rm -rf $(VENV) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache tests/system/node_modules
+	rm -rf $(VENV) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache tests/system/node/node_modules

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import secrets
 import signal
 import time
@@ -15,12 +16,14 @@ from proxy.control.admin import application
 from proxy.control.metrics import Metrics
 from proxy.core.errors import ProxyInternalResponse
 from proxy.core.exchange import Entry, Exchange
+from proxy.core.policies import Policies
 from proxy.core.policy import AddressClass, Endpoint, Settings
 from proxy.core.registry import Circuits
 from proxy.wire.deadlines import Deadlines
 from proxy.wire.dialer import Dialer
 from proxy.wire.forward import Forwarding
 from proxy.wire.handler import Handler
+from proxy.wire.heads import Heads
 from proxy.wire.listener import Listener
 from proxy.wire.pool import Pool
 from proxy.wire.resolver import Resolver
@@ -42,6 +45,7 @@ class Sidecar:
     Args:
         settings: the configuration.
         clock: monotonic seconds.
+        draw: a number from 0 to 1 at random, for the jitter of openings.
         on_exchange: told of each exchange at its end, beside metrics and log; must not raise.
     """
 
@@ -50,6 +54,7 @@ class Sidecar:
         settings: Settings,
         *,
         clock: Callable[[], float] = time.monotonic,
+        draw: Callable[[], float] = random.random,
         on_exchange: Callable[[Exchange], None] | None = None,
     ) -> None:
         self.settings = settings
@@ -59,27 +64,31 @@ class Sidecar:
         self._draining = False
         self._server: asyncio.Server | None = None
 
-        self.circuits = Circuits(settings.limits.max_circuits, (log.circuit_changed,))
+        self.circuits = Circuits(
+            settings.limits, draw=draw, listeners=(log.circuit_changed,), on_fault=log.listener_failed
+        )
         self._resolver = Resolver([str(server) for server in settings.dns.servers], settings.timeouts.dns)
-        dialer = Dialer(self._resolver, clock, settings.timeouts)
-        self.pool = Pool(dialer, clock, settings.limits, settings.timeouts)
-        via = self.name if settings.via else None
-        forwarding = Forwarding(self.pool, clock, settings.timeouts, settings.limits, via)
-        self.tunnels = Tunnels(dialer, clock, settings.timeouts)
+        dialer = Dialer(self._resolver, clock)
+        self.pool = Pool(dialer, clock, settings.limits, settings.timeouts.upstream_idle)
+        heads = Heads(self.name, via=settings.via)
+        forwarding = Forwarding(self.pool, clock, settings.limits, heads)
+        self.tunnels = Tunnels(dialer, clock)
         self.deadlines = Deadlines(clock, self._tick)
         self.handler = Handler(
             name=self.name,
             circuits=self.circuits,
-            policy=settings.circuit,
+            policies=Policies(settings),
             deadlines=self.deadlines,
             carries={Entry.FORWARD: forwarding.carry, Entry.TUNNEL: self.tunnels.carry},
             report=self._report,
             clock=clock,
+            max_head=settings.limits.max_head,
         )
         self.listener = Listener(self.handler.handle, self.handler.refuse, settings.limits, settings.timeouts)
         self._access = log.AccessLog(settings.log)
         self.metrics = Metrics(
             self.circuits,
+            clock=clock,
             max_circuits=settings.metrics.max_circuits,
             in_flight=lambda: self.handler.in_flight,
             tunnels=lambda: self.tunnels.open,
@@ -129,7 +138,8 @@ class Sidecar:
         now = quiet_since = self._clock()
         deadline = now + self.settings.drain.timeout
         seen = self.handler.begun
-        while now < deadline and now - quiet_since < self.settings.drain.quiet:
+        # What is in flight is looked at first, since `quiet` may be 0.
+        while now < deadline and (self.handler.in_flight or now - quiet_since < self.settings.drain.quiet):
             await asyncio.sleep(_DRAIN_TICK_S)
             now = self._clock()
             if self.handler.in_flight or self.handler.begun != seen:
@@ -141,6 +151,8 @@ class Sidecar:
         self._draining = True
         if self._server is not None:
             self._server.close()
+        # Idle clients go, and no client's next request begins.
+        self.listener.pre_shutdown()
         self.deadlines.fail_all(ProxyInternalResponse("the proxy is shutting down", reason="draining"))
         with suppress(TimeoutError):
             await asyncio.wait_for(self.handler.idle(), _LAST_WORDS_S)

@@ -21,7 +21,6 @@ from rich.text import Text
 
 from proxy.app import Sidecar
 from proxy.control import log
-from proxy.core.breaker import State
 from proxy.core.policy import (
     AddressClass,
     CircuitPolicy,
@@ -33,6 +32,7 @@ from proxy.core.policy import (
     Seconds,
     Settings,
 )
+from proxy.core.states import State
 
 _CALL_EVERY_S = 0.2
 _FRAMES_A_SECOND = 5
@@ -41,7 +41,7 @@ _FLAP_S = 8.0
 
 _SETTINGS = Settings(
     listen=Listen(proxy=Endpoint("127.0.0.1", 0), admin=Endpoint("127.0.0.1", 0)),
-    circuit=CircuitPolicy(open=Seconds(4)),
+    circuit=CircuitPolicy(open=Seconds(4), open_max=Seconds(8)),
     egress=Egress(addresses=AddressClass.ANY),
     log=Log(level=LogLevel.ERROR),
 )

@@ -13,7 +13,7 @@ from typing import Any
 from yaml.nodes import MappingNode, Node
 
 from proxy.control import yaml_source
-from proxy.control.sections import Fault, Walk, build, overlay
+from proxy.control.sections import Fault, Walk, build, lay_over
 from proxy.core.policy import Settings, conflicts
 
 __all__ = ["ENVIRONMENT", "FLAGS", "ConfigError", "Fault", "load"]
@@ -62,7 +62,7 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
     values: dict[str, Any] = {}
     for source, root in _sources(path, environ, overrides, faults):
         walk = Walk(source)
-        overlay(values, walk.section(root, Settings))
+        lay_over(values, walk.section(root, Settings))
         # An alias leads back to an earlier line; sorting brings its faults there.
         faults += sorted(walk.faults, key=lambda fault: fault.line or 0)
         walks.append(walk)
@@ -105,7 +105,19 @@ def _nested(key: str, text: str) -> Node:
 
 
 def _conflict(key: str, wrong: str, walks: list[Walk], unset: str) -> Fault:
-    """Blames the source that has the last word on the key; `unset` if it has its default."""
-    setters = ((walk.source, walk.lines[key]) for walk in reversed(walks) if key in walk.lines)
-    source, line = next(setters, (unset, None))
-    return Fault(source, line, key, wrong)
+    """Blames the source that has the last word on the key.
+
+    If none sets it, what stands beside it does not go with its default: then the line is that of the section
+    or of the list's item that the key would stand in, and the source `unset`.
+    """
+    for walk in reversed(walks):
+        if key in walk.lines:
+            return Fault(walk.source, walk.lines[key], key, wrong)
+    around = key
+    while around:
+        around, _, _ = around.rpartition(".")
+        for walk in walks:
+            # Only a file has lines, and it is what `unset` names.
+            if (line := walk.lines.get(around)) is not None:
+                return Fault(walk.source, line, key, wrong)
+    return Fault(unset, None, key, wrong)

@@ -16,7 +16,6 @@ import logging
 import os
 import select
 import sys
-from hashlib import sha256
 from threading import RLock
 from typing import BinaryIO, TextIO
 
@@ -26,15 +25,16 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 
 from proxy import __version__
 from proxy.core import policy
-from proxy.core.breaker import State, Transition
 from proxy.core.errors import ProxyInternalError
 from proxy.core.exchange import Exchange, Source
+from proxy.core.listeners import Listener
 from proxy.core.outcome import Verdict
+from proxy.core.scope import endpoint_name
+from proxy.core.states import State, Transition
 from proxy.core.target import Target
 
 # POSIX: a pipe that poll() calls writable takes this much at once (Linux: one page is free).
 _CHUNK_BYTES = select.PIPE_BUF
-_HASH_DIGITS = 8
 _DIGITS = 6
 _LEVELS = {
     policy.LogLevel.DEBUG: logging.DEBUG,
@@ -249,23 +249,35 @@ class AccessLog:
             return target.host_port
         if self._path is policy.PathLog.FULL:
             return target.host_port + path
+        # The name that its circuit has with `circuit.key: path`, so that one leads to the other.
         # surrogatepass: a str that is not text has a hash as well.
-        digest = sha256(path.encode("utf-8", "surrogatepass")).hexdigest()
-        return f"{target.host_port}#{digest[:_HASH_DIGITS]}"
+        return endpoint_name(target.host_port, path.encode("utf-8", "surrogatepass"))
 
 
 def circuit_changed(transition: Transition) -> None:
-    """Writes the line of a transition: a warning when a circuit opens."""
+    """Writes the line of a transition: a warning when a circuit opens.
+
+    `reason` has the same values as the label of the metrics; `level` is taken by the severity of the line.
+    """
     write = _logger().warning if transition.to_state is State.OPEN else _logger().info
     write(
         "circuit changed",
         circuit=transition.key,
+        scope=transition.scope.value,
         from_state=transition.from_state.value,
         to_state=transition.to_state.value,
         reason=transition.trigger.value,
         cause=None if transition.cause is None else str(transition.cause),
         open_s=_rounded(transition.open_s),
+        open_level=transition.level,
+        note=transition.note or None,
     )
+
+
+def listener_failed(listener: Listener, error: Exception) -> None:
+    """Writes that somebody who watches the circuits raised: a fault of ours, which does not hurt them."""
+    name = getattr(listener, "__qualname__", type(listener).__qualname__)
+    _logger().error("listener failed", listener=name, exc_info=error)
 
 
 def started(name: str, settings: policy.Settings, proxy_port: int, admin_port: int) -> None:

@@ -3,7 +3,9 @@
 The dataclasses and their type hints are the only list of keys. Each value is converted by itself, so that
 every fault is found in one go, each with its place (msgspec stops at the first fault, and ignores keys that a
 dataclass does not have). A setting may be a value of `convert.SHAPES`, an enum of words, a dataclass, a tuple
-or frozenset of those, or `X | None`.
+or frozenset of those, or `X | None`. It may be an `Overlay` of a dataclass: of that only what is written is
+kept. And it may be of a type that reads itself: its classmethod `parse` takes the scalar or the list, and
+raises ValueError with what the user is to be told.
 
 An empty section or list is the default, as if its key were absent. An alias is followed wherever it leads;
 `yaml_source.py` has bounded that.
@@ -20,6 +22,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from proxy.control.convert import SHAPES, Unfit, convert, shape_of, shortened, shown
 from proxy.control.yaml_source import value_of
+from proxy.core.overlay import Overlay
 from proxy.core.policy import Range
 
 
@@ -59,8 +62,23 @@ class _Kind:
     nullable: bool
 
     @property
-    def is_section(self) -> bool:
-        return is_dataclass(self.bare) and self.bare not in SHAPES
+    def reads_itself(self) -> bool:
+        return hasattr(self.bare, "parse")
+
+    @property
+    def is_overlay(self) -> bool:
+        return get_origin(self.bare) is Overlay
+
+    @property
+    def section(self) -> Any:
+        """The dataclass whose fields are the keys; None if the setting is no section."""
+        if self.is_overlay:
+            return get_args(self.bare)[0]
+        return (
+            self.bare
+            if is_dataclass(self.bare) and not self.reads_itself and self.bare not in SHAPES
+            else None
+        )
 
     @property
     def is_list(self) -> bool:
@@ -105,13 +123,16 @@ class Walk:
     faults: list[Fault] = field(default_factory=list)
     lines: dict[str, int | None] = field(default_factory=dict)
 
-    def section(self, node: Node, section: type, prefix: str = "") -> dict[str, Any]:
+    def section(
+        self, node: Node, section: type, prefix: str = "", *, in_part: bool = False
+    ) -> dict[str, Any]:
         """The values that a node sets in a section, converted, in nested dictionaries and lists.
 
         Args:
             node: should be a mapping.
             section: a dataclass; its fields are the keys.
             prefix: the dotted key of the section; empty for the root.
+            in_part: whether keys without a default may be absent as well.
         """
         if not isinstance(node, MappingNode):
             self._add_fault(node, prefix, f"expected keys with values, got {_seen(node)}")
@@ -132,10 +153,10 @@ class Walk:
             else:
                 first_lines[name] = self.lines[key] = _line(name_node)
                 kind = kinds[name]
-                is_default = _is_null(item) and not kind.nullable and (kind.is_section or kind.is_list)
+                is_default = _is_null(item) and not kind.nullable and (kind.section or kind.is_list)
                 if not is_default:
                     values[name] = self._value(item, kind, key)
-        for setting in fields(section):
+        for setting in () if in_part else fields(section):
             if setting.name not in first_lines and setting.default is setting.default_factory is MISSING:
                 self._add_fault(node, _joined(prefix, setting.name), "this key is needed, it has no default")
         return values
@@ -143,17 +164,26 @@ class Walk:
     def _value(self, node: Node, kind: _Kind, key: str) -> object:
         if kind.nullable and _is_null(node):
             return None
-        if kind.is_section:
-            return self.section(node, kind.bare, key)
+        if kind.section:
+            return self.section(node, kind.section, key, in_part=kind.is_overlay)
         if kind.is_list:
             return self._items(node, kind.item, key)
-        return self._leaf(node, kind, key)
+        return self._parsed(node, kind, key) if kind.reads_itself else self._leaf(node, kind, key)
 
     def _items(self, node: Node, kind: _Kind, key: str) -> list[object]:
         if not isinstance(node, SequenceNode):
             self._add_fault(node, key, f"expected a list, got {_seen(node)}")
             return []
-        return [self._value(item, kind, f"{key}[{index}]") for index, item in enumerate(node.value)]
+        items = {f"{key}[{index}]": item for index, item in enumerate(node.value)}
+        self.lines.update((place, _line(item)) for place, item in items.items())
+        return [self._value(item, kind, place) for place, item in items.items()]
+
+    def _parsed(self, node: Node, kind: _Kind, key: str) -> object:
+        try:
+            return kind.bare.parse(_meant(node))
+        except ValueError as error:
+            self._add_fault(node, key, str(error))
+            return None
 
     def _leaf(self, node: Node, kind: _Kind, key: str) -> object:
         if not isinstance(node, ScalarNode):
@@ -170,24 +200,28 @@ class Walk:
         self.faults.append(Fault(self.source, _line(node), key, message))
 
 
-def overlay(values: dict[str, Any], upper: dict[str, Any]) -> None:
+def lay_over(values: dict[str, Any], upper: dict[str, Any]) -> None:
     """Lays the values of one source over those of others, in place, key by key; a list replaces a list."""
     for name, value in upper.items():
         if isinstance(value, dict) and isinstance(values.get(name), dict):
-            overlay(values[name], value)
+            lay_over(values[name], value)
         else:
             values[name] = value
 
 
 def build(section: type, values: dict[str, Any]) -> Any:
     """Makes the section of the values that `Walk.section` found without a fault."""
+    return section(**_all_built(section, values))
+
+
+def _all_built(section: type, values: dict[str, Any]) -> dict[str, Any]:
     kinds = _kinds_of(section)
-    return section(**{name: _built(value, kinds[name]) for name, value in values.items()})
+    return {name: _built(value, kinds[name]) for name, value in values.items()}
 
 
 def _built(value: Any, kind: _Kind) -> Any:
     if isinstance(value, dict):
-        return build(kind.bare, value)
+        return Overlay(_all_built(kind.section, value)) if kind.is_overlay else build(kind.section, value)
     if isinstance(value, list):
         return get_origin(kind.bare)(_built(item, kind.item) for item in value)
     return value
@@ -209,6 +243,24 @@ def _seen(node: Node) -> str:
     if isinstance(node, ScalarNode):
         return shown(node.value, value_of(node))
     return "a list" if isinstance(node, SequenceNode) else "keys with values"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Odd:
+    """What no type that reads itself can take; in the type's message it looks as in the file."""
+
+    seen: str
+
+    def __repr__(self) -> str:
+        return self.seen
+
+
+def _meant(node: Node) -> object:
+    """What is given to a type that reads itself: text, a number, or a list of such."""
+    if isinstance(node, SequenceNode):
+        return [_meant(item) for item in node.value]
+    value = value_of(node) if isinstance(node, ScalarNode) else None
+    return _Odd(_seen(node)) if value is None or isinstance(value, bool) else value
 
 
 def _is_null(node: Node) -> bool:

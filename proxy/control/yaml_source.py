@@ -154,6 +154,8 @@ def compose(text: str) -> Node | None:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else None
         context = f" ({error.context:.{_MAX_PROBLEM}})" if error.context else ""
+        if error.context == "while scanning an alias":
+            context += '; put a value that begins with * in quotes, such as "*.example.com"'
         raise Unreadable(line, f"not valid YAML: {error.problem!s:.{_MAX_PROBLEM}}{context}") from error
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1

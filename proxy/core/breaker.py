@@ -1,273 +1,418 @@
-"""The circuit of one upstream: everything that decides whether a call may pass lives here.
+"""The circuit of one key: everything that decides whether a call may pass lives here.
 
-A circuit is a state machine whose transitions are the table TRANSITIONS; a pair that is missing there is a
-bug. All operations are synchronous and O(1), and take the time as an argument: `now` is monotonic seconds.
-A transition that is due is made by whoever looks next, so no timer is needed and none can be late.
+A circuit is a state machine whose transitions are the table in `states.py`. All operations are synchronous,
+and take the time as an argument: `now` is monotonic seconds. What time makes due (the end of an opening, of a
+probe's lease, of an override) is made up for by whoever looks next, and as of when it was due, so that no
+timer is needed and none can be late.
 
-A call asks for a permit (`admit`), settles it with an outcome, and leaves its `with`:
+Each call that is let through has a seat. Every transition begins a new generation; a verdict on a seat of an
+earlier generation changes nothing and is counted as late.
 
-    with circuit.admit(now) as permit:
-        ...
-        permit.settle(outcome, now)
-
-A permit left without a verdict is neutral. Every transition begins a new generation; a verdict on a permit
-of an earlier generation changes nothing and is counted as late.
-
-Words are the electrical ones: a closed circuit lets calls through.
+This module knows one circuit. Calls are admitted by `registry.py`, which asks one or two of them, and their
+verdicts come through `permit.py`, which knows whose they are.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import Enum
-from math import ceil
-from types import TracebackType
-from typing import Self
 
-from proxy.core.errors import DestinationUnavailable
-from proxy.core.outcome import EFFECTS, NEUTRAL, FailureKind, Outcome, Verdict
-from proxy.core.policy import CircuitPolicy
+from proxy.core import escalation
+from proxy.core.evidence import NEVER, Evidence
+from proxy.core.exchange import FOREVER, Exchange
+from proxy.core.outcome import CONNECTION_KINDS, EFFECTS, NEUTRAL, SILENT_KINDS, Effect, Outcome, Verdict
+from proxy.core.overrides import Force, Override
+from proxy.core.policy import CircuitPolicy, Mode
+from proxy.core.ramp import Ramp
+from proxy.core.refusals import (
+    CIRCUIT_FORCED_OPEN,
+    CIRCUIT_HALF_OPEN,
+    CIRCUIT_OPEN,
+    CIRCUIT_RAMPING,
+    TOO_MANY_IN_FLIGHT,
+)
+from proxy.core.scope import Scope
+from proxy.core.seats import Probes, Seat
+from proxy.core.states import TRANSITIONS, Condition, State, Transition, Trigger
+from proxy.core.tally import Tally
+from proxy.core.window import Counts, Window
 
+# A member is looked up on its class in Python; these are asked on every call.
+_CLOSED, _HALF_OPEN, _OPEN = State.CLOSED, State.HALF_OPEN, State.OPEN
+_NEUTRAL = Verdict.NEUTRAL
+_DISABLED = Mode.DISABLED
+_CONDITIONS = {state: Condition(state.value) for state in State}
 
-class State(Enum):
-    """The states of a circuit."""
+# What a refused client is told where nobody knows when a call would pass.
+_RETRY_SOON_S = 1.0
+_RETRY_FORCED_S = 60.0
 
-    CLOSED = "closed"
-    HALF_OPEN = "half_open"
-    OPEN = "open"
-
-
-class Trigger(Enum):
-    """Why a circuit changes its state; the `reason` label of the transitions."""
-
-    CONSECUTIVE_FAILURES = "consecutive_failures"
-    OPEN_ELAPSED = "open_elapsed"
-    PROBE_FAILED = "probe_failed"
-    RECOVERED = "recovered"
-
-
-CIRCUIT_OPEN = "circuit_open"
-CIRCUIT_HALF_OPEN = "circuit_half_open"
-# Every reason with which a circuit refuses a call; the `reason` label of the refusals.
-REJECTION_REASONS = (CIRCUIT_OPEN, CIRCUIT_HALF_OPEN)
-
-TRANSITIONS = {
-    State.CLOSED: {Trigger.CONSECUTIVE_FAILURES: State.OPEN},
-    State.OPEN: {Trigger.OPEN_ELAPSED: State.HALF_OPEN},
-    State.HALF_OPEN: {Trigger.PROBE_FAILED: State.OPEN, Trigger.RECOVERED: State.CLOSED},
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """One change of state, for those who watch."""
-
-    key: str
-    from_state: State
-    to_state: State
-    trigger: Trigger
-    cause: Outcome | None
-    open_s: float
-
-
-@dataclass(slots=True)
-class Tally:
-    """What has been counted so far, of one circuit or of a whole table."""
-
-    calls: dict[Verdict, int] = field(default_factory=dict)
-    failures: dict[FailureKind, int] = field(default_factory=dict)
-    rejected: dict[str, int] = field(default_factory=dict)
-    transitions: dict[tuple[State, State, Trigger], int] = field(default_factory=dict)
-    late: int = 0
-
-    def add_call(self, outcome: Outcome) -> None:
-        """Counts a settled call."""
-        self.calls[outcome.verdict] = self.calls.get(outcome.verdict, 0) + 1
-        if outcome.kind is not None:
-            self.failures[outcome.kind] = self.failures.get(outcome.kind, 0) + 1
-
-    def add_rejected(self, reason: str) -> None:
-        """Counts a refusal."""
-        self.rejected[reason] = self.rejected.get(reason, 0) + 1
-
-    def add_transition(self, transition: Transition) -> None:
-        """Counts a change of state."""
-        change = (transition.from_state, transition.to_state, transition.trigger)
-        self.transitions[change] = self.transitions.get(change, 0) + 1
+Draw = Callable[[], float]
 
 
 class Circuit:
     """The breaker of one key.
 
     Args:
-        key: what the circuit is for, `host:port`.
-        policy: its settings; may be replaced at any time.
+        key: `host:port`, or `host:port#hash` for an endpoint.
+        host: the key of the host's circuit.
+        policy: its settings; replaced by `adopt`.
         totals: where everything is counted once more, beside the circuit's own tally.
-        listener: called after each transition; see `Circuits`.
+        draw: a number from 0 to 1 at random, for the jitter.
+        listener: called after each transition; it must not raise.
+
+    Attributes:
+        due: when time makes the next transition due; for ever while it waits for calls.
+        in_flight: exchanges that have a seat, settled ones included until they end.
+        level: see `escalation.py`; since it falls with time, it is as of the last transition.
+        touched: when it was last asked or changed; what nobody touches may be forgotten.
     """
 
     __slots__ = (
-        "_failure_run",
-        "_listener",
-        "_open_until",
-        "_permits",
-        "_probes",
-        "_probes_succeeded",
-        "_totals",
-        "generation",
-        "key",
-        "policy",
-        "state",
-        "tally",
-    )
+        "_changed_at", "_draw", "_evidence", "_listener", "_open_s_so_far", "_probes", "_ramp", "_totals",
+        "due", "generation", "host", "in_flight", "key", "level", "override", "policy", "scope", "state",
+        "tally", "touched",
+    )  # fmt: skip
 
     def __init__(
-        self, key: str, policy: CircuitPolicy, totals: Tally, listener: Callable[[Transition], None]
+        self,
+        key: str,
+        host: str,
+        policy: CircuitPolicy,
+        *,
+        totals: Tally,
+        draw: Draw,
+        listener: Callable[["Circuit", Transition], None],
+        now: float,
     ) -> None:
         self.key = key
+        self.host = host
+        self.scope = Scope.HOST if key == host else Scope.ENDPOINT
         self.policy = policy
         self.tally = Tally()
-        self._totals = totals
-        self._listener = listener
-        self.state = State.CLOSED
+        self.state = _CLOSED
         self.generation = 0
-        self._failure_run = 0
-        self._open_until = 0.0
-        self._permits = 0
-        self._probes = 0
-        self._probes_succeeded = 0
+        self.level = 0
+        self.override: Override | None = None
+        self.in_flight = 0
+        self.due = FOREVER
+        self.touched = now
+        self._totals = totals
+        self._draw = draw
+        self._listener = listener
+        self._evidence = Evidence(policy.window)
+        self._probes = Probes()
+        self._ramp: Ramp | None = None
+        self._changed_at = now
+        self._open_s_so_far = 0.0
 
     def __repr__(self) -> str:
         return (
-            f"<Circuit {self.key} {self.state.value} generation={self.generation} run={self._failure_run}"
-            f" in_flight={self._permits} probes={self._probes}>"
+            f"<Circuit {self.key} {self.condition.value} generation={self.generation} run={self.run}"
+            f" level={self.level} in_flight={self.in_flight} probes={self.probes}>"
         )
 
+    # What can be seen of it. Whoever wants it up to date calls `advance` before.
+
     @property
-    def in_flight(self) -> int:
-        """Exchanges that hold a permit of this circuit, settled ones included until they end."""
-        return self._permits
+    def condition(self) -> Condition:
+        """What an operator sees."""
+        if self.policy.mode is _DISABLED:
+            return Condition.DISABLED
+        if self.override is not None:
+            return Condition.FORCED_OPEN if self.override.force is Force.OPEN else Condition.FORCED_CLOSED
+        return _CONDITIONS[self.state]
+
+    @property
+    def run(self) -> int:
+        """Failures in a row."""
+        return self._evidence.run
+
+    @property
+    def probes(self) -> int:
+        """Probes under way."""
+        return len(self._probes)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether it is closed by itself, with nothing in flight: all it knows is its past."""
+        return self.state is _CLOSED and self.override is None and not self.in_flight
 
     @property
     def is_blank(self) -> bool:
-        """Whether nothing is known of the upstream that a new circuit would not know as well."""
-        return self.state is State.CLOSED and self._failure_run == 0
+        """Whether it is at rest and nothing was ever booked, so that a new one would know as much."""
+        return self.is_at_rest and not self.tally.calls and not self.tally.transitions and not self.run
+
+    def abandoned_since(self, now: float) -> float | None:
+        """Since when it is half-open and nobody has called it; None if it is not, or a call is under way.
+
+        Once its opening is over it is half-open, whether anybody has looked or not.
+        """
+        if self.in_flight or self.override is not None or self.state is _CLOSED:
+            return None
+        if self.state is _HALF_OPEN:
+            return self.touched
+        return max(self.touched, self.due) if now >= self.due else None
+
+    def counts(self, now: float) -> Counts:
+        """What its window has seen."""
+        return self._evidence.window.counts(now)
 
     def open_s_left(self, now: float) -> float:
-        """Seconds until the first probe is let through; 0 unless the circuit is open."""
-        return max(0.0, self._open_until - now) if self.state is State.OPEN else 0.0
+        """Seconds until the first probe is let through, 60 if nobody knows; 0 unless the circuit is open."""
+        if self.state is not _OPEN:
+            return 0.0
+        return max(0.0, self.due - now) if self.due < FOREVER else _RETRY_FORCED_S
+
+    def open_seconds(self, now: float) -> float:
+        """For how long it has been open in all its life; an opening that is over does not go on."""
+        open_s = min(now, self.due) - self._changed_at if self.state is _OPEN else 0.0
+        return self._open_s_so_far + max(0.0, open_s)
+
+    # Asking.
+
+    def refusal(self, now: float) -> str | None:
+        """Why a call may not pass now; None if it may. `advance` comes before; asking changes nothing."""
+        if self.state is _OPEN:
+            return CIRCUIT_OPEN if self.override is None else CIRCUIT_FORCED_OPEN
+        if self.state is _HALF_OPEN:
+            if len(self._probes) >= self.policy.half_open_in_flight:
+                return CIRCUIT_HALF_OPEN
+        elif self._ramp is not None and not self._ramp.passes(now):
+            return CIRCUIT_RAMPING
+        if self.in_flight >= self.policy.max_in_flight:
+            return TOO_MANY_IN_FLIGHT
+        return None
+
+    def retry_after_s(self, now: float) -> float:
+        """How long a call that is refused now should wait, in seconds."""
+        return self.open_s_left(now) if self.state is _OPEN else _RETRY_SOON_S
+
+    def count_refusal(self, reason: str, now: float, *, enforced: bool) -> None:
+        """Counts a call that got no seat."""
+        self.tally.add_rejected(reason, enforced=enforced)
+        self._totals.add_rejected(reason, enforced=enforced)
+        if reason == CIRCUIT_RAMPING and self._ramp is not None:
+            self._ramp.count(now, passed=False)
+
+    def seat(self, exchange: Exchange, now: float) -> Seat:
+        """Takes a call in; `refusal` has said that it may pass."""
+        self.in_flight += 1
+        if self._ramp is not None:
+            if self._ramp.is_over(now):
+                self._ramp = None
+            else:
+                self._ramp.count(now, passed=True)
+        if self.state is not _HALF_OPEN:
+            return Seat(self, exchange, FOREVER, is_probe=False)
+        lease_at = now + self.policy.lease_s
+        # An endpoint's probe and its host's have one exchange, and begin at the same time.
+        exchange.lease_at = min(exchange.lease_at, lease_at)
+        seat = Seat(self, exchange, lease_at, is_probe=True)
+        self._probes.begin(seat)
+        self.due = min(self.due, lease_at)
+        return seat
+
+    # Booking; called by the permit alone.
+
+    def book(
+        self,
+        seat: Seat,
+        outcome: Outcome,
+        now: float,
+        *,
+        slow: bool = False,
+        retry_after_at: float = NEVER,
+        silent_endpoint: str | None = None,
+    ) -> None:
+        """Takes the one verdict on a seat into account.
+
+        Args:
+            seat: one of this circuit's.
+            outcome: of the call.
+            now: monotonic seconds.
+            slow: whether the upstream kept the call waiting for long.
+            retry_after_at: until when the upstream wants to be left alone, in monotonic seconds.
+            silent_endpoint: for a host, that it is an endpoint that fell silent: it counts once a run, and
+                not in the window.
+        """
+        if now >= self.due:
+            self.advance(now)
+        self.touched = now
+        if seat.settled or seat.generation != self.generation:
+            seat.settled = True
+            self._count_late(seat, outcome, silent=silent_endpoint is not None)
+            return
+        seat.settled = True
+        if seat.is_probe:
+            self._end_probe(seat, outcome)
+        if outcome.verdict is _NEUTRAL or self.override is not None:
+            return
+        effect = EFFECTS[outcome.verdict]
+        if effect.failed:
+            self._evidence.retry_after_at = retry_after_at
+        if seat.is_probe:
+            self._count(seat, outcome, silent=silent_endpoint is not None)
+            self._judge_probe(effect, outcome, now)
+        elif silent_endpoint is not None:
+            self._book_silence(silent_endpoint, outcome, now)
+        else:
+            self._count(seat, outcome, silent=False)
+            trigger = self._evidence.add(effect, self.policy, now, slow=slow)
+            if trigger is not None:
+                self._change(trigger, outcome, now)
+
+    def _book_silence(self, endpoint: str, outcome: Outcome, now: float) -> None:
+        trigger = self._evidence.add_silence(endpoint, self.policy)
+        if trigger is not None:
+            self._change(trigger, outcome, now)
+
+    def leave(self, seat: Seat) -> None:
+        """Ends the exchange of a seat; without a verdict that is neutral, and needs no clock."""
+        if not seat.settled:
+            seat.settled = True
+            if seat.is_probe and seat.generation == self.generation:
+                self._end_probe(seat, NEUTRAL)
+        self.in_flight -= 1
+
+    def _count(self, seat: Seat, outcome: Outcome, *, silent: bool) -> None:
+        self.tally.add_call(outcome)
+        if _is_own(seat, outcome, silent=silent):
+            self._totals.add_call(outcome)
+
+    def _count_late(self, seat: Seat, outcome: Outcome, *, silent: bool) -> None:
+        if outcome.verdict is not _NEUTRAL:
+            self.tally.late += 1
+            if _is_own(seat, outcome, silent=silent):
+                self._totals.late += 1
+
+    def _judge_probe(self, effect: Effect, outcome: Outcome, at: float) -> None:
+        if effect.failed:
+            self._change(Trigger.PROBE_FAILED, outcome, at)
+            return
+        self._probes.succeeded += 1
+        if self._probes.succeeded >= self.policy.recovery_threshold:
+            self._change(Trigger.RECOVERED, outcome, at)
+
+    def _end_probe(self, seat: Seat, outcome: Outcome) -> None:
+        self._probes.end(seat)
+        self.due = self._probes.first_lease_at
+        self.tally.add_probe(outcome.verdict)
+        self._totals.add_probe(outcome.verdict)
+
+    # Time.
 
     def advance(self, now: float) -> None:
-        """Makes the transition that time has made due, if there is one."""
-        if self.state is State.OPEN and now >= self._open_until:
-            self._change(Trigger.OPEN_ELAPSED, None, now)
+        """Makes the transitions that time has made due, each as of when it was due."""
+        while now >= self.due:
+            if self.override is not None:
+                self._end_override(self.due)
+            elif self.state is _OPEN:
+                self._change(Trigger.OPEN_ELAPSED, None, self.due)
+            else:
+                self._end_lease(self._probes.first())
 
-    def admit(self, now: float) -> "Permit":
-        """Gives leave to send one call.
+    def _end_lease(self, seat: Seat) -> None:
+        seat.settled = True
+        outcome = seat.exchange.verdict_at_lease()
+        if self.scope is Scope.ENDPOINT and outcome.kind in CONNECTION_KINDS:
+            # No connection so far says something of the host, and nothing of its endpoint.
+            outcome = NEUTRAL
+        self._end_probe(seat, outcome)
+        if outcome.verdict is not _NEUTRAL:
+            self._evidence.retry_after_at = NEVER
+            self._count(seat, outcome, silent=outcome.kind in SILENT_KINDS)
+            self._judge_probe(EFFECTS[outcome.verdict], outcome, seat.lease_at)
 
-        Raises:
-            DestinationUnavailable: 503, `circuit_open` with the seconds left, or `circuit_half_open`
-                while the allowed probes are under way.
+    # Steering.
+
+    def force(self, force: Force, now: float, *, ttl_s: float | None = None, note: str = "") -> None:
+        """Has an operator's word stand above everything; it replaces an earlier one.
+
+        Args:
+            force: what the circuit is to be.
+            now: monotonic seconds.
+            ttl_s: for how long, > 0; None is until `clear_override`.
+            note: why.
         """
         self.advance(now)
-        if self.state is State.OPEN:
-            wait_s = ceil(self._open_until - now)
-            raise self._refusal(CIRCUIT_OPEN, "Circuit open", "the upstream failed", wait_s)
-        is_probe = self.state is State.HALF_OPEN
-        if is_probe:
-            if self._probes >= self.policy.half_open_in_flight:
-                raise self._refusal(CIRCUIT_HALF_OPEN, "Circuit half-open", "probes are under way", 1)
-            self._probes += 1
-        self._permits += 1
-        return Permit(self, self.generation, is_probe=is_probe)
+        self.override = Override(force, FOREVER if ttl_s is None else now + ttl_s, note)
+        self._change(Trigger.FORCED_OPEN if force is Force.OPEN else Trigger.FORCED_CLOSED, None, now)
 
-    def _refusal(self, reason: str, phrase: str, details: str, retry_after_s: int) -> DestinationUnavailable:
-        self.tally.add_rejected(reason)
-        self._totals.add_rejected(reason)
-        return DestinationUnavailable(
-            details, reason=reason, phrase=f"{phrase} for {self.key}", retry_after_s=max(1, retry_after_s)
-        )
+    def clear_override(self, now: float) -> None:
+        """Gives the circuit back to itself: forced open it probes, forced closed it starts empty."""
+        self.advance(now)
+        if self.override is not None:
+            self._end_override(now)
 
-    def book(self, permit: "Permit", outcome: Outcome, now: float) -> None:
-        """Takes the verdict of a permit into account; called by `Permit.settle` alone."""
-        current = permit.generation == self.generation
-        if current and permit.is_probe:
-            self._probes -= 1
-        if outcome.verdict is Verdict.NEUTRAL:
-            return
-        if not current:
-            self.tally.late += 1
-            self._totals.late += 1
-            return
-        self.tally.add_call(outcome)
-        self._totals.add_call(outcome)
-        effect = EFFECTS[outcome.verdict]
-        if self.state is State.HALF_OPEN:
-            if not effect.probe_succeeded:
-                self._change(Trigger.PROBE_FAILED, outcome, now)
-                return
-            self._probes_succeeded += 1
-            if self._probes_succeeded >= self.policy.recovery_threshold:
-                self._change(Trigger.RECOVERED, outcome, now)
-            return
-        self._failure_run = 0 if effect.run is None else self._failure_run + effect.run
-        if 0 < self.policy.consecutive_failures <= self._failure_run:
-            self._change(Trigger.CONSECUTIVE_FAILURES, outcome, now)
+    def reset(self, now: float) -> None:
+        """Has the circuit start anew: closed, on level 0, without an override."""
+        self.advance(now)
+        self.override = None
+        self.level = 0
+        self._change(Trigger.RESET, None, now)
 
-    def release(self) -> None:
-        """Ends the exchange of a permit; called by `Permit` alone."""
-        self._permits -= 1
+    def adopt(self, policy: CircuitPolicy, now: float) -> None:
+        """Goes on with other settings; what they do not concern stays as it is."""
+        self.advance(now)
+        before, self.policy = self.policy, policy
+        if policy.window != before.window:
+            self._evidence.window = Window(policy.window)
+        self.level = escalation.bounded(policy, self.level)
+        if (policy.mode is _DISABLED) is not (before.mode is _DISABLED):
+            # What was let through without being asked for, or is no longer to count, must not be booked.
+            self._begin_generation()
 
-    def _change(self, trigger: Trigger, cause: Outcome | None, now: float) -> None:
-        from_state = self.state
-        self.state = TRANSITIONS[from_state][trigger]
+    def _end_override(self, at: float) -> None:
+        self.override = None
+        self._change(Trigger.OVERRIDE_ENDED, None, at)
+
+    def _begin_generation(self) -> None:
         self.generation += 1
-        self._failure_run = 0
-        self._probes = 0
-        self._probes_succeeded = 0
-        open_s = self.policy.open if self.state is State.OPEN else 0.0
-        self._open_until = now + open_s
-        transition = Transition(self.key, from_state, self.state, trigger, cause, open_s)
+        self._probes.clear()
+        if self.state is _HALF_OPEN:
+            self.due = FOREVER
+
+    def _change(self, trigger: Trigger, cause: Outcome | None, at: float) -> None:
+        """Makes a transition, and tells it; the last thing that any operation does."""
+        from_state = self.state
+        since_s = at - self._changed_at
+        if from_state is _OPEN:
+            self._open_s_so_far += since_s
+        elif from_state is _CLOSED:
+            self.level = escalation.decayed(self.policy, self.level, since_s)
+        retry_after_s = self._evidence.retry_after_at - at
+        self.state = TRANSITIONS[from_state][trigger]
+        self._begin_generation()
+        self._evidence.clear()
+        self._ramp = None
+        self._changed_at = at
+        self.touched = max(self.touched, at)
+        self.due = FOREVER
+        if self.override is not None:
+            self.due = self.override.until
+        elif self.state is _OPEN:
+            self.level = escalation.raised(self.policy, self.level)
+            self.due = at + escalation.open_s(self.policy, self.level, self._draw(), retry_after_s)
+        elif trigger is Trigger.RECOVERED and self.policy.ramp:
+            self._ramp = Ramp(at, self.policy.ramp)
+        transition = Transition(
+            key=self.key,
+            scope=self.scope,
+            from_state=from_state,
+            to_state=self.state,
+            trigger=trigger,
+            cause=cause,
+            open_s=self.due - at if self.state is _OPEN and self.due < FOREVER else 0.0,
+            at=at,
+            level=self.level,
+            note="" if self.override is None else self.override.note,
+        )
         self.tally.add_transition(transition)
         self._totals.add_transition(transition)
-        self._listener(transition)
+        self._listener(self, transition)
 
 
-class Permit:
-    """Leave to send one call; settled once, and given back by leaving its `with`."""
+def _is_own(seat: Seat, outcome: Outcome, *, silent: bool) -> bool:
+    """Whether this is what the call is counted as in the totals.
 
-    __slots__ = ("_circuit", "_end", "generation", "is_probe", "settled")
-
-    def __init__(self, circuit: Circuit, generation: int, *, is_probe: bool) -> None:
-        self._circuit = circuit
-        self._end: Callable[[Circuit], None] | None = None
-        self.generation = generation
-        self.is_probe = is_probe
-        self.settled = False
-
-    @property
-    def policy(self) -> CircuitPolicy:
-        """The settings of the circuit that gave the permit."""
-        return self._circuit.policy
-
-    def on_end(self, end: Callable[[Circuit], None]) -> Self:
-        """Has `end` called with the circuit when the exchange has ended."""
-        self._end = end
-        return self
-
-    def settle(self, outcome: Outcome, now: float) -> None:
-        """Books what the call said of the upstream; only the first verdict counts."""
-        if not self.settled:
-            self.settled = True
-            self._circuit.book(self, outcome, now)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # A neutral verdict needs no clock: it only gives the permit back.
-        self.settle(NEUTRAL, 0.0)
-        self._circuit.release()
-        if self._end is not None:
-            self._end(self._circuit)
+    What a call says of its host is not if its endpoint's circuit books it, or it would be counted twice.
+    """
+    return not seat.has_endpoint or (outcome.kind is not None and not silent)

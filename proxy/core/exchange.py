@@ -1,8 +1,8 @@
 """One request and its answer, or one tunnel: the facts that the report tells, and who owes the next move.
 
 At any moment one side owes (design section 4): a wait names itself with `Awaited`, and whatever ends the
-exchange then (our deadline, the client's leaving) is judged by it. The sweep that watches the deadlines is
-in `wire/deadlines.py`; here is no clock.
+exchange then (our deadline, the client's leaving, the end of a probe's lease) is judged by it. The sweep that
+watches the deadlines is in `wire/deadlines.py`; here is no clock.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ from proxy.core.outcome import NEUTRAL, FailureKind, Outcome, failed
 from proxy.core.target import Target
 
 FOREVER = float("inf")
+# An upstream that took content so short a time before the end of a probe's lease is at work.
+TOOK_LATELY_S = 5.0
 
 
 class Side(Enum):
@@ -38,6 +40,9 @@ class Awaited(Enum):
     TUNNEL_FIRST_BYTES = "first bytes through the tunnel"
     TUNNEL_BYTES = "bytes through the tunnel"
 
+    # Members are singletons; Enum's own hash is written in Python, and a request waits several times.
+    __hash__ = object.__hash__
+
 
 @dataclass(frozen=True, slots=True)
 class _Wait:
@@ -47,6 +52,7 @@ class _Wait:
     error: type[errors.ProxyError] = errors.ProxyInternalError
     details: str = ""
     outcome: Outcome | None = None
+    in_tunnel: bool = False
 
 
 _WAITS = {
@@ -75,8 +81,11 @@ _WAITS = {
         errors.ConnectionReadTimeout,
         "the upstream said nothing through the tunnel",
         failed(FailureKind.TUNNEL),
+        in_tunnel=True,
     ),
-    Awaited.TUNNEL_BYTES: _Wait(Side.CLIENT, errors.ConnectionReadTimeout, "the tunnel was idle", NEUTRAL),
+    Awaited.TUNNEL_BYTES: _Wait(
+        Side.CLIENT, errors.ConnectionReadTimeout, "the tunnel was idle", NEUTRAL, in_tunnel=True
+    ),
 }
 
 
@@ -103,7 +112,13 @@ class Exchange:
         body: the framing of the request.
         request_bytes, response_bytes: content passed on, without heads and chunk framing.
         begun: the client has received bytes of the answer, so that no other answer can follow.
+        ends_by_close: the client takes the end of the connection for the end of the answer.
         dns_s, connect_s, head_s: how long each phase took, None where there was none.
+        upstream_s: for how long the upstream has owed so far, in seconds, up to the last change of who owes;
+            in a tunnel without the time that connecting took.
+        upstream_took_at: when the upstream last took content.
+        lease_at: when the lease of the probe ends that this exchange is; for ever if it is none.
+        at_lease: what the facts said then, once something has changed since.
     """
 
     entry: Entry
@@ -118,6 +133,7 @@ class Exchange:
     outcome: Outcome = NEUTRAL
     client_left: bool = False
     begun: bool = False
+    ends_by_close: bool = False
     reused: bool = False
     request_bytes: int = 0
     response_bytes: int = 0
@@ -127,17 +143,59 @@ class Exchange:
     awaited: Awaited = Awaited.NOTHING
     owed_since: float = 0.0
     deadline: float = FOREVER
+    upstream_s: float = 0.0
+    upstream_took_at: float = -FOREVER
+    lease_at: float = FOREVER
+    at_lease: Outcome | None = None
 
     def wait_for(self, awaited: Awaited, timeout_s: float, now: float) -> None:
         """Says what is waited for from now on, and for how long at most."""
+        self._turn(now)
         self.awaited = awaited
-        self.owed_since = now
         self.deadline = now + timeout_s
+        if _WAITS[awaited].in_tunnel:
+            self.upstream_s = 0.0
 
-    def wait_over(self) -> None:
+    def wait_over(self, now: float) -> None:
         """Says that nobody owes anything: we are at work ourselves."""
+        self._turn(now)
         self.awaited = Awaited.NOTHING
         self.deadline = FOREVER
+
+    def upstream_took(self, now: float) -> None:
+        """Says that the upstream has taken content: what was written has left our buffers."""
+        if now >= self.lease_at:
+            self._keep_facts()
+        self.upstream_took_at = now
+
+    def _turn(self, now: float) -> None:
+        if now >= self.lease_at:
+            self._keep_facts()
+        if _WAITS[self.awaited].owed_by is Side.UPSTREAM:
+            self.upstream_s += now - self.owed_since
+        self.owed_since = now
+
+    def _keep_facts(self) -> None:
+        # The lease is judged as of its end by whoever looks next, which may be long after it.
+        self.at_lease = self.verdict_at_lease()
+        self.lease_at = FOREVER
+
+    def verdict_at_lease(self) -> Outcome:
+        """What the end of a probe's lease says of the upstream; its head has not arrived, or it were judged.
+
+        Nothing, if the upstream was taking content; else what the deadline of this wait would have said,
+        which is nothing as well where another side owes.
+        """
+        if self.at_lease is not None:
+            return self.at_lease
+        if self.upstream_took_at >= self.lease_at - TOOK_LATELY_S:
+            return NEUTRAL
+        wait = _WAITS[self.awaited]
+        return wait.outcome or wait.error.outcome
+
+    def total_upstream_s(self, now: float) -> float:
+        """For how long the upstream has owed the next move, all waits together."""
+        return self.upstream_s + self.upstream_owed_s(now)
 
     def upstream_owed_s(self, now: float) -> float:
         """For how long the upstream has owed the next move; 0 if another side owes it."""

@@ -58,6 +58,11 @@ CHUNKED = Body(Framing.CHUNKED)
 UNTIL_CLOSE = Body(Framing.CLOSE)
 
 
+def size_of(fields: Iterable[tuple[bytes, bytes]]) -> int:
+    """The bytes of fields on the wire, with their separators."""
+    return sum([len(name) + len(value) + 4 for name, value in fields])
+
+
 def end_to_end(fields: Iterable[tuple[bytes, bytes]]) -> Fields:
     """The fields that a proxy passes on: all but the hop-by-hop ones and those that Connection names."""
     named: set[bytes] = set()

@@ -1,11 +1,14 @@
 """What one call says of its upstream's health.
 
 The rules of design section 4: a status is classified in a fixed order, a failure has a kind, and what is no
-fault of the upstream is neutral. What each verdict does to a circuit is the table EFFECTS.
+fault of the upstream is neutral. What each verdict does to a circuit is the table EFFECTS; which circuit a
+failure says something of, where an upstream has two, is the tables CONNECTION_KINDS and SILENT_KINDS.
 """
 
 from dataclasses import dataclass
 from enum import Enum
+
+from proxy.core.policy import CircuitPolicy
 
 
 class Verdict(Enum):
@@ -16,6 +19,9 @@ class Verdict(Enum):
     THROTTLED = "throttled"
     FAILURE = "failure"
     NEUTRAL = "neutral"
+
+    # Members are singletons, and Enum's own hash, written in Python, would cost a tenth of a settlement.
+    __hash__ = object.__hash__
 
 
 class FailureKind(Enum):
@@ -34,6 +40,8 @@ class FailureKind(Enum):
     TUNNEL = "tunnel"
     ABANDONED = "abandoned"
 
+    __hash__ = object.__hash__
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -48,10 +56,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a verdict does to a circuit: to the run of failures, and to a probe."""
+    """What a verdict does to a circuit: to the run of failures, to the window, and to a probe.
 
-    run: int | None  # added to the run of failures; None clears it
-    probe_succeeded: bool
+    Attributes:
+        run: added to the run of failures; None clears it.
+        failed: whether the call counts as failed, in the window and as a probe.
+    """
+
+    run: int | None
+    failed: bool
 
 
 SUCCESS = Outcome(Verdict.SUCCESS)
@@ -63,15 +76,29 @@ _FAILED = {kind: Outcome(Verdict.FAILURE, kind) for kind in FailureKind}
 
 # NEUTRAL is absent on purpose: it gives its permit back and does nothing else.
 EFFECTS = {
-    Verdict.SUCCESS: Effect(run=None, probe_succeeded=True),
-    Verdict.ALIVE: Effect(run=0, probe_succeeded=True),
-    Verdict.THROTTLED: Effect(run=0, probe_succeeded=False),
-    Verdict.FAILURE: Effect(run=1, probe_succeeded=False),
+    Verdict.SUCCESS: Effect(run=None, failed=False),
+    # Between two 500s a 404 says that the upstream works, but not that what failed works again.
+    Verdict.ALIVE: Effect(run=0, failed=False),
+    Verdict.THROTTLED: Effect(run=0, failed=True),
+    Verdict.FAILURE: Effect(run=1, failed=True),
 }
 
-# 501 and 505 say that the upstream works and does not know the method or the version.
-FAILURE_STATUSES = frozenset(range(500, 600)) - {501, 505}
-ALIVE_STATUSES = frozenset(range(400, 500)) | {501, 505}
+# The upstream works, and will not or cannot do what this request asks for.
+_ALIVE_STATUSES = frozenset({*range(400, 500), 501, 505})
+
+# What happens before any endpoint is named says something of the host alone.
+CONNECTION_KINDS = frozenset(
+    {
+        FailureKind.DNS,
+        FailureKind.REFUSED,
+        FailureKind.UNREACHABLE,
+        FailureKind.CONNECT_TIMEOUT,
+        FailureKind.TLS,
+        FailureKind.TUNNEL,
+    }
+)
+# Silence on a connection that stands: one endpoint's fault, or the host's if others are silent as well.
+SILENT_KINDS = frozenset({FailureKind.RESPONSE_TIMEOUT, FailureKind.ABANDONED, FailureKind.RESET})
 
 
 def failed(kind: FailureKind) -> Outcome:
@@ -79,15 +106,18 @@ def failed(kind: FailureKind) -> Outcome:
     return _FAILED[kind]
 
 
-def of_status(status: int) -> Outcome:
-    """The outcome of a complete response.
+def of_status(status: int, policy: CircuitPolicy) -> Outcome:
+    """The outcome of a complete response; the order of the sets decides.
 
     Args:
-        status: 100-999, as received.
+        status: 200-999, as received.
+        policy: says which statuses are failures, and which throttle.
     """
-    if status in FAILURE_STATUSES:
+    if status in policy.failure_statuses:
         return _FAILED[FailureKind.STATUS]
-    return ALIVE if status in ALIVE_STATUSES else SUCCESS
+    if status in policy.throttled:
+        return THROTTLED
+    return ALIVE if status in _ALIVE_STATUSES else SUCCESS
 
 
 def of_leaving(*, upstream_owed_s: float, abandoned_after_s: float) -> Outcome:

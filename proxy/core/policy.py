@@ -11,8 +11,19 @@ from enum import Enum
 from ipaddress import ip_address
 from typing import Annotated
 
+from proxy.core.overlay import HostPattern, Overlay
+from proxy.core.scope import BY_HOST, CircuitKey
+from proxy.core.statuses import Statuses
+
 # The part of a token (RFC 9110 section 5.6.2) that also begins a Structured Fields token.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
+
+# 501 and 505 say that the upstream works and does not know the method or the version.
+FAILURE_STATUSES = Statuses({*range(500, 600)} - {501, 505})
+TOO_MANY_REQUESTS = Statuses({429})
+NO_STATUSES = Statuses()
+# A probe's own deadlines add up to its lease but for this, so that they decide before it does.
+LEASE_MARGIN_S = 5.0
 
 
 class Seconds(float):
@@ -88,6 +99,17 @@ class PathLog(Enum):
     FULL = "full"
 
 
+class Mode(Enum):
+    """Whether circuits act (`circuit.mode`).
+
+    `observe` runs them and lets through what they would refuse; `disabled` does not ask them.
+    """
+
+    ENFORCE = "enforce"
+    OBSERVE = "observe"
+    DISABLED = "disabled"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listen:
     """Where the process listens."""
@@ -99,13 +121,61 @@ class Listen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitPolicy:
-    """When a circuit opens, how long it stays open, and what closes it again."""
+    """When a circuit opens, how long it stays open, and what closes it again (design section 4).
 
+    Attributes:
+        key: what a circuit is for.
+        consecutive_failures: opens after so many in a row; 0 is off.
+        window, min_calls, failure_ratio: opens when the window has at least so many calls, and this share
+            of them failed; 0 is off.
+        slow_call, slow_ratio: the same for calls that the upstream kept waiting so long; 0 is off.
+        open, open_multiplier, open_max, open_jitter: how long it stays open; see `escalation.py`.
+        level_decay: for each such time spent closed, the next opening is one level shorter.
+        retry_after, retry_after_max: whether the upstream's Retry-After lengthens that, and up to what.
+        half_open_in_flight, recovery_threshold: how many probes at once, and how many good ones close it.
+        probe_lease: how long a probe may take; None is the sum of what its steps may take, and 5 s.
+        abandoned_after: a client that leaves after the upstream owed so long is a failure; 0 is never.
+        ramp: how long after closing calls are let through in growing shares; 0 is off.
+        failure_statuses, throttle_statuses: see `outcome.py`; None is 429, and nothing where `key` is host.
+        max_in_flight: exchanges of one circuit at once, tunnels included.
+        mode: whether it acts.
+    """
+
+    key: CircuitKey = BY_HOST
     consecutive_failures: Annotated[int, Range(least=0)] = 5
+    window: Annotated[Seconds, Range(least=0.1)] = Seconds(60)
+    min_calls: Annotated[int, Range(least=0)] = 10
+    failure_ratio: Annotated[float, Range(least=0, most=1)] = 0.5
+    slow_call: Annotated[Seconds, Range(least=0.001)] = Seconds(10)
+    slow_ratio: Annotated[float, Range(least=0, most=1)] = 0.0
     open: Annotated[Seconds, Range(least=0.001)] = Seconds(30)
+    open_multiplier: Annotated[float, Range(least=1, most=100)] = 2.0
+    open_max: Annotated[Seconds, Range(least=0.001)] = Seconds(300)
+    open_jitter: Annotated[float, Range(least=0, most=0.9)] = 0.2
+    level_decay: Annotated[Seconds, Range(least=0.001)] = Seconds(60)
+    retry_after: bool = True
+    retry_after_max: Annotated[Seconds, Range(least=0)] = Seconds(300)
     half_open_in_flight: Annotated[int, Range(least=1)] = 1
     recovery_threshold: Annotated[int, Range(least=1)] = 3
+    probe_lease: Annotated[Seconds, Range(least=0.001)] | None = None
     abandoned_after: Annotated[Seconds, Range(least=0)] = Seconds(3)
+    ramp: Annotated[Seconds, Range(least=0)] = Seconds(0)
+    failure_statuses: Statuses = FAILURE_STATUSES
+    throttle_statuses: Statuses | None = None
+    max_in_flight: Annotated[int, Range(least=1)] = 1024
+    mode: Mode = Mode.ENFORCE
+
+    @property
+    def throttled(self) -> Statuses:
+        """The statuses that count as throttled: at host scope one tenant's 429 says little of the host."""
+        if self.throttle_statuses is None:
+            return NO_STATUSES if self.key is BY_HOST or self.key == BY_HOST else TOO_MANY_REQUESTS
+        return self.throttle_statuses
+
+    @property
+    def lease_s(self) -> float:
+        """How long a probe may take, in seconds; `Policies` has filled in the sum for the real timeouts."""
+        return Timeouts().lease_s if self.probe_lease is None else self.probe_lease
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,11 +184,17 @@ class Timeouts:
 
     dns: Annotated[Seconds, Range(least=0.001)] = Seconds(5)
     connect: Annotated[Seconds, Range(least=0.001)] = Seconds(5)
+    tls: Annotated[Seconds, Range(least=0.001)] = Seconds(5)
     head: Annotated[Seconds, Range(least=0.001)] = Seconds(30)
     body_idle: Annotated[Seconds, Range(least=0.001)] = Seconds(60)
     tunnel_idle: Annotated[Seconds, Range(least=0.001)] = Seconds(3600)
     client_idle: Annotated[Seconds, Range(least=0.001)] = Seconds(600)
     upstream_idle: Annotated[Seconds, Range(least=0)] = Seconds(4)
+
+    @property
+    def lease_s(self) -> float:
+        """What a probe may take in seconds: each step's own deadline comes first, and may then be met."""
+        return self.dns + self.connect + self.tls + self.head + LEASE_MARGIN_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +202,8 @@ class Limits:
     """What bounds the things that a peer could make grow."""
 
     max_circuits: Annotated[int, Range(least=1)] = 10_000
+    circuit_idle: Annotated[Seconds, Range(least=0.001)] = Seconds(900)
+    max_per_host: Annotated[int, Range(least=1)] = 500
     max_head: Annotated[Bytes, Range(least=1024, most=1024 * 1024)] = Bytes(32 * 1024)
     max_fields: Annotated[int, Range(least=16, most=10_000)] = 128
     idle_per_host: Annotated[int, Range(least=0)] = 64
@@ -171,6 +249,15 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """What differs for the upstreams that a pattern matches; the first entry that does counts."""
+
+    match: HostPattern
+    circuit: Overlay[CircuitPolicy] = field(default_factory=Overlay[CircuitPolicy])
+    timeouts: Overlay[Timeouts] = field(default_factory=Overlay[Timeouts])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole configuration."""
 
@@ -178,6 +265,7 @@ class Settings:
     name: str | None = None
     listen: Listen = field(default_factory=Listen)
     circuit: CircuitPolicy = field(default_factory=CircuitPolicy)
+    upstreams: tuple[Upstream, ...] = ()
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
     egress: Egress = field(default_factory=Egress)
@@ -197,3 +285,29 @@ def conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.name is not None and not _NAME.fullmatch(settings.name):
         expected = "a letter, then up to 63 letters, digits, '.', '_' or '-'"
         yield "name", f"expected {expected} (it stands in Via and Proxy-Status)"
+    general = list(_circuit_conflicts("", settings.circuit, settings.timeouts, settings.limits))
+    yield from general
+    told = {wrong for _, wrong in general}
+    for index, upstream in enumerate(settings.upstreams):
+        circuit = upstream.circuit.onto(settings.circuit)
+        timeouts = upstream.timeouts.onto(settings.timeouts)
+        for key, wrong in _circuit_conflicts(f"upstreams[{index}].", circuit, timeouts, settings.limits):
+            # What is wrong everywhere is told once; here is what this entry makes wrong.
+            if wrong not in told:
+                yield key, wrong
+
+
+def _circuit_conflicts(
+    prefix: str, circuit: CircuitPolicy, timeouts: Timeouts, limits: Limits
+) -> Iterator[tuple[str, str]]:
+    if circuit.open_max < circuit.open:
+        yield f"{prefix}circuit.open_max", f"expected at least circuit.open ({circuit.open:g} s)"
+    if circuit.probe_lease is not None and circuit.probe_lease < timeouts.lease_s:
+        parts = f"timeouts.dns, connect, tls and head and {LEASE_MARGIN_S:g} s"
+        why = "a shorter lease would fail probes that are within their timeouts"
+        yield f"{prefix}circuit.probe_lease", f"expected at least {timeouts.lease_s:g} s ({parts}): {why}"
+    longest_open_s = circuit.open_max * (1 + circuit.open_jitter)
+    if limits.circuit_idle <= longest_open_s:
+        key = f"{prefix}circuit.open_max" if prefix else "limits.circuit_idle"
+        least = f"circuit.open_max x (1 + circuit.open_jitter), {longest_open_s:g} s"
+        yield key, f"limits.circuit_idle ({limits.circuit_idle:g} s) must exceed {least}"

@@ -40,15 +40,15 @@ class Dialer:
     Args:
         resolver: names to addresses.
         clock: monotonic seconds.
-        timeouts: `dns` and `connect`.
     """
 
-    def __init__(self, resolver: Resolver, clock: Callable[[], float], timeouts: Timeouts) -> None:
+    def __init__(self, resolver: Resolver, clock: Callable[[], float]) -> None:
         self._resolver = resolver
         self._clock = clock
-        self._timeouts = timeouts
 
-    async def connect(self, exchange: Exchange, target: Target, factory: Callable[[], _P]) -> _P:
+    async def connect(
+        self, exchange: Exchange, target: Target, timeouts: Timeouts, factory: Callable[[], _P]
+    ) -> _P:
         """Connects to the target; the exchange says meanwhile who owes, and keeps the times.
 
         Raises:
@@ -57,11 +57,11 @@ class Dialer:
             ConnectionLimitReached: 503, neutral: no descriptor or no port of ours was left.
         """
         began = self._clock()
-        exchange.wait_for(Awaited.ADDRESS, self._timeouts.dns, began)
+        exchange.wait_for(Awaited.ADDRESS, timeouts.dns, began)
         infos = await self._resolver.resolve(target.host, target.port)
         resolved = self._clock()
         exchange.dns_s = resolved - began
-        exchange.wait_for(Awaited.CONNECTION, self._timeouts.connect, resolved)
+        exchange.wait_for(Awaited.CONNECTION, timeouts.connect, resolved)
         try:
             sock = await aiohappyeyeballs.start_connection(infos, happy_eyeballs_delay=_ATTEMPT_DELAY_S)
             _, protocol = await asyncio.get_running_loop().create_connection(factory, sock=sock)
@@ -69,7 +69,7 @@ class Dialer:
             raise _translated(error) from error
         connected = self._clock()
         exchange.connect_s = connected - resolved
-        exchange.wait_over()
+        exchange.wait_over(connected)
         return protocol
 
 

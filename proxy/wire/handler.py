@@ -12,19 +12,26 @@ from typing import Protocol
 
 from aiohttp import HttpVersion10, HttpVersion11, web
 
-from proxy.core.breaker import Permit
-from proxy.core.errors import HttpRequestError, ProxyError, ProxyInternalError, VersionNotSupported
+from proxy.core.errors import (
+    HeadTooLarge,
+    HttpRequestError,
+    ProxyError,
+    ProxyInternalError,
+    ProxyInternalResponse,
+    VersionNotSupported,
+)
 from proxy.core.exchange import Entry, Exchange
-from proxy.core.headers import Framing, request_body
-from proxy.core.outcome import of_leaving
-from proxy.core.policy import CircuitPolicy
+from proxy.core.headers import Framing, request_body, size_of
+from proxy.core.outcome import NEUTRAL, of_leaving
+from proxy.core.permit import Permit
+from proxy.core.policies import Policies, UpstreamPolicy
 from proxy.core.registry import Circuits
 from proxy.core.target import Target, from_absolute_form, from_authority_form
 from proxy.wire.deadlines import Deadlines
 from proxy.wire.listener import CLOSE, KEEP, ClientConnection
 from proxy.wire.responses import render
 
-Carry = Callable[[Exchange, Target, web.BaseRequest, Permit], Awaitable[web.StreamResponse]]
+Carry = Callable[[Exchange, Target, UpstreamPolicy, web.BaseRequest, Permit], Awaitable[web.StreamResponse]]
 
 
 class Report(Protocol):
@@ -40,15 +47,16 @@ class Handler:
     Args:
         name: of this proxy, a token, in the fields of our own answers.
         circuits: admits.
-        policy: of all circuits.
+        policies: the settings of each upstream.
         deadlines: watches what is awaited.
         carries: how each entry's bytes are carried.
         report: told once of each exchange.
         clock: monotonic seconds.
+        max_head: bytes of a request's head, at most.
 
     Attributes:
         in_flight: exchanges on the line now.
-        begun: how many have walked it so far, for drain.
+        begun: how many have been admitted so far, for drain; who calls an open circuit does not hold it.
     """
 
     def __init__(
@@ -56,19 +64,21 @@ class Handler:
         *,
         name: str,
         circuits: Circuits,
-        policy: CircuitPolicy,
+        policies: Policies,
         deadlines: Deadlines,
         carries: dict[Entry, Carry],
         report: Report,
         clock: Callable[[], float],
+        max_head: int,
     ) -> None:
         self._name = name
         self._circuits = circuits
-        self._policy = policy
+        self._policies = policies
         self._deadlines = deadlines
         self._carries = carries
         self._report = report
         self._clock = clock
+        self._max_head = max_head
         self.in_flight = 0
         self.begun = 0
         self._idle = asyncio.Event()
@@ -76,13 +86,19 @@ class Handler:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Walks the line with one request."""
         exchange = self._begin(request)
+        client = request.protocol
+        if isinstance(client, ClientConnection):
+            client.exchange_begins(request.content)
         self.in_flight += 1
-        self.begun += 1
         self._idle.clear()
         try:
-            target = exchange.target = _name_target(exchange, request)
-            with self._circuits.admit(target.host_port, self._policy, exchange.started) as permit:
-                return await self._carry(exchange, target, request, permit)
+            target = exchange.target = _name_target(exchange, request, self._max_head)
+            policy = self._policies.of(target.host, target.port)
+            host = target.host_port
+            endpoint = _endpoint(exchange, host, policy, request)
+            with self._circuits.admit(host, policy.circuit, exchange, exchange.started, endpoint) as permit:
+                self.begun += 1
+                return await self._carry(exchange, target, policy, request, permit)
         except ProxyError as error:
             exchange.error = error
             return self._answer(exchange, request)
@@ -91,6 +107,8 @@ class Handler:
             exchange.error = ProxyInternalError("a fault of the proxy itself")
             return self._answer(exchange, request)
         finally:
+            if isinstance(client, ClientConnection):
+                client.exchange_ends()
             self.in_flight -= 1
             if not self.in_flight:
                 self._idle.set()
@@ -114,37 +132,50 @@ class Handler:
         return Exchange(entry, request.method, self._clock())
 
     async def _carry(
-        self, exchange: Exchange, target: Target, request: web.BaseRequest, permit: Permit
+        self,
+        exchange: Exchange,
+        target: Target,
+        policy: UpstreamPolicy,
+        request: web.BaseRequest,
+        permit: Permit,
     ) -> web.StreamResponse:
         """Carries the exchange, and settles its permit by how it ended."""
         try:
             with self._deadlines.watch(exchange):
-                return await self._carries[exchange.entry](exchange, target, request, permit)
+                return await self._carries[exchange.entry](exchange, target, policy, request, permit)
         except ProxyError as error:
-            exchange.outcome = error.outcome
-            permit.settle(error.outcome, self._clock())
+            if not permit.settled:
+                exchange.outcome = error.outcome
+                permit.settle(error.outcome, self._clock())
             raise
         except asyncio.CancelledError:
             # Either the client has left, or the process ends: then nothing can be said of the upstream.
             client = request.protocol
-            if isinstance(client, ClientConnection) and client.is_lost:
+            exchange.client_left = isinstance(client, ClientConnection) and client.is_lost
+            if not permit.settled:
                 now = self._clock()
-                exchange.client_left = True
-                exchange.outcome = of_leaving(
-                    upstream_owed_s=exchange.upstream_owed_s(now),
-                    abandoned_after_s=permit.policy.abandoned_after,
-                )
+                exchange.outcome = NEUTRAL
+                if exchange.client_left:
+                    exchange.outcome = of_leaving(
+                        upstream_owed_s=exchange.upstream_owed_s(now),
+                        abandoned_after_s=permit.policy.abandoned_after,
+                    )
                 permit.settle(exchange.outcome, now)
             raise
 
     def _answer(self, exchange: Exchange, request: web.BaseRequest) -> web.StreamResponse:
         """Writes our own answer, or cuts one that has begun."""
         error = exchange.error
+        client = request.protocol
         transport = request.transport
+        if exchange.begun and isinstance(client, ClientConnection):
+            client.cut(ends_by_close=exchange.ends_by_close)
         if error is None or transport is None or exchange.begun:
             return CLOSE
         keep = (
-            not isinstance(error, HttpRequestError)
+            not isinstance(error, HttpRequestError | ProxyInternalResponse)
+            # One that does not read its answers gets no more of them.
+            and not client.writing_paused
             and request.method != "CONNECT"
             and request.keep_alive
             and request.version == HttpVersion11
@@ -158,6 +189,13 @@ class Handler:
         return KEEP if keep else CLOSE
 
 
+def _endpoint(exchange: Exchange, host: str, policy: UpstreamPolicy, request: web.BaseRequest) -> str | None:
+    """The name of the endpoint's circuit; a tunnel hides what would tell it."""
+    if exchange.entry is Entry.TUNNEL or exchange.target is None:
+        return None
+    return policy.circuit.key.endpoint(host, exchange.target.origin_form, request.raw_headers)
+
+
 def _discarded(request: web.BaseRequest) -> bool:
     """Drops the content that has arrived; returns whether that was all of it."""
     if request.content.exception() is None:
@@ -165,8 +203,11 @@ def _discarded(request: web.BaseRequest) -> bool:
     return request.content.at_eof()
 
 
-def _name_target(exchange: Exchange, request: web.BaseRequest) -> Target:
+def _name_target(exchange: Exchange, request: web.BaseRequest, max_head: int) -> Target:
     """What the request is for; refuses what must not go on before it costs anybody anything."""
+    # aiohttp bounds each field, and their number.
+    if len(request.raw_path) + size_of(request.raw_headers) > max_head:
+        raise HeadTooLarge("the head of the request exceeds limits.max_head")
     if request.version not in (HttpVersion10, HttpVersion11):
         raise VersionNotSupported("the request is neither HTTP/1.0 nor HTTP/1.1")
     exchange.body = request_body(request.raw_headers, http_1_1=request.version == HttpVersion11)

@@ -6,10 +6,12 @@ an unparseable request gets an answer of our own.
 """
 
 import asyncio
+import socket
+import struct
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
@@ -17,6 +19,8 @@ from proxy.core.errors import HeadTooLarge, HttpRequestError, ProxyError
 from proxy.core.policy import Limits, Timeouts
 
 READ_BUFFER = 64 * 1024
+# How long a closing connection may take for its last bytes; a client that does not read would take for ever.
+_LAST_BYTES_S = 10.0
 
 
 class TunnelClient(Protocol):
@@ -66,7 +70,7 @@ CLOSE = Written(keep_alive=False)
 class ClientConnection(web.RequestHandler):
     """One connection of a client."""
 
-    __slots__ = ("_refuse", "is_lost", "tunnel")
+    __slots__ = ("_ahead", "_content", "_max_ahead", "_refuse", "is_lost", "tunnel")
 
     def __init__(
         self,
@@ -76,14 +80,70 @@ class ClientConnection(web.RequestHandler):
     ) -> None:
         super().__init__(manager, **settings)
         self._refuse = refuse
+        self._content: StreamReader | None = None
+        self._ahead = 0
+        self._max_ahead = 2 * self.max_line_size
         self.is_lost = False
         self.tunnel: TunnelClient | None = None
+
+    def exchange_begins(self, content: StreamReader) -> None:
+        """Says what the client may send from now on: the content of this request, and little ahead of it."""
+        self._content = content
+        self._ahead = 0
+
+    def exchange_ends(self) -> None:
+        """Lets the client send on; a connection that closes now gets a time for that."""
+        transport = self.transport
+        if transport is not None:
+            if self._ahead > self._max_ahead:
+                transport.resume_reading()
+            if transport.get_write_buffer_size():
+                asyncio.get_running_loop().call_later(_LAST_BYTES_S, _give_up, transport)
+        self._content = None
+        self._ahead = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Takes what the client sends; pauses a client that sends too much ahead of its turn.
+
+        While an exchange is under way only its content is wanted. aiohttp would queue whole requests, and
+        behind malformed chunks an error for each piece that arrives.
+        """
+        content = self._content
+        if content is None or self.tunnel is not None:
+            super().data_received(data)
+            return
+        before = content.total_bytes
+        super().data_received(data)
+        if content.total_bytes != before:
+            self._ahead = 0
+            return
+        self._ahead += len(data)
+        if self._ahead > self._max_ahead and self.transport is not None:
+            self.transport.pause_reading()
 
     def take_over(self, tunnel: TunnelClient) -> None:
         """Hands the connection to a tunnel; what the client has sent behind its CONNECT comes first."""
         self.tunnel = tunnel
         # Typed for aiohttp's WebSocket reader, of which it calls these two methods alone.
         self.set_parser(cast("Any", _TunnelSink(tunnel)))
+
+    def cut(self, *, ends_by_close: bool) -> None:
+        """Ends the connection in the middle of an answer, so that nobody takes it for the end of it.
+
+        Args:
+            ends_by_close: the client would take an orderly end for the end of the content: reset it.
+        """
+        transport = self.transport
+        if transport is None:
+            return
+        if ends_by_close:
+            # Without this the kernel sends a FIN for an aborted connection as well.
+            raw = transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()
+        elif self.writing_paused:
+            # A client that does not read would keep an orderly end waiting for ever.
+            transport.abort()
 
     def eof_received(self) -> Any:
         """The client closes its side: leaving, except in a tunnel that allows a half-close."""
@@ -159,6 +219,11 @@ class Listener(web.Server):
     def __call__(self) -> ClientConnection:
         """Makes the protocol of a new connection."""
         return ClientConnection(self, self._refuse, **self._settings)
+
+
+def _give_up(transport: asyncio.Transport) -> None:
+    if transport.is_closing():
+        transport.abort()
 
 
 class _TunnelSink:

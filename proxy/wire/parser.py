@@ -12,9 +12,12 @@ from dataclasses import dataclass, field
 import httptools
 
 from proxy.core.errors import HttpProtocolError, HttpResponseHeaderSectionSize, ProxyError
-from proxy.core.headers import Body, Fields, Framing, response_body
+from proxy.core.headers import Body, Fields, Framing, response_body, size_of
 
 MAX_INTERIM = 16
+_PROTOCOL = b"HTTP/"
+# More pieces than this are joined: small chunks would cost many times their content.
+_MAX_PIECES = 256
 _FORBIDDEN = (b"\r", b"\n", b"\0")
 
 
@@ -44,11 +47,13 @@ class ResponseParser:
     Attributes:
         method: of the request, since a response to HEAD has no content.
         max_head: bounds each head, and what stands between pieces of content (chunk extensions, trailers).
+        max_fields: bounds the fields of each head.
         excess: bytes came behind the complete response.
     """
 
     method: str
     max_head: int
+    max_fields: int
     head: ResponseHead | None = None
     interim: list[ResponseHead] = field(default_factory=list)
     complete: bool = False
@@ -57,6 +62,7 @@ class ResponseParser:
     started: bool = False
     buffered: int = 0
     _parser: httptools.HttpResponseParser = field(init=False)
+    _protocol: bytes = b""
     _reason: bytes = b""
     _fields: Fields = field(default_factory=list)
     _content: list[bytes] = field(default_factory=list)
@@ -78,6 +84,12 @@ class ResponseParser:
             self.excess = True
         if self.complete or self.fault is not None:
             return
+        if len(self._protocol) < len(_PROTOCOL):
+            # llhttp takes RTSP and ICE as well, and does not say which it was. It skips empty lines.
+            self._protocol = (self._protocol + received).lstrip(b"\r\n")[: len(_PROTOCOL)]
+            if not _PROTOCOL.startswith(self._protocol):
+                self._fail(HttpProtocolError("the response is not HTTP/1.1"))
+                return
         self._overhead += len(received)
         try:
             self._parser.feed_data(received)
@@ -136,6 +148,7 @@ class ResponseParser:
             self.interim.append(head)
             return
         self.head = head
+        self._overhead = 0
         self._content_left = head.body.length
         self.complete = head.body.framing is Framing.NONE or (
             head.body.framing is Framing.LENGTH and head.body.length == 0
@@ -150,10 +163,17 @@ class ResponseParser:
         if self.complete or self.fault is not None:
             self.excess = True
             return
+        if self.head is None:
+            # RFC 9110 section 15.2: an interim response ends with its head. llhttp gives one the content that
+            # its fields announce, and the client would take that for content of the final response.
+            self.fault = HttpProtocolError("an interim response has content")
+            return
         self._overhead = 0
+        if len(self._content) >= _MAX_PIECES:
+            self._content = [b"".join(self._content)]
         self._content.append(content)
         self.buffered += len(content)
-        if self.head is not None and self.head.body.framing is Framing.LENGTH:
+        if self.head.body.framing is Framing.LENGTH:
             self._content_left -= len(content)
             self.complete = self._content_left == 0
 
@@ -178,9 +198,14 @@ class ResponseParser:
             raise HttpProtocolError("the response is neither HTTP/1.0 nor HTTP/1.1")
         if status < 100 or status == 101:  # noqa: PLR2004 -- RFC 9110 section 15; no upgrade was asked for
             raise HttpProtocolError("the response has an impossible status")
-        if sum(len(name) + len(value) for name, value in self._fields) > self.max_head:
+        if len(self._reason) + size_of(self._fields) > self.max_head:
             raise HttpResponseHeaderSectionSize("the head of the response exceeds limits.max_head")
-        for _, value in self._fields:
+        if len(self._fields) > self.max_fields:
+            raise HttpResponseHeaderSectionSize("the head of the response exceeds limits.max_fields")
+        for name, value in self._fields:
+            if b" " in name:
+                # RFC 9112 section 5.1: space before the colon hides a field from one reader or the other.
+                raise HttpProtocolError("a field name of the response holds a space")
             if any(byte in value for byte in _FORBIDDEN):
                 raise HttpProtocolError("a field of the response holds CR, LF or NUL")
         if any(byte in self._reason for byte in _FORBIDDEN):

@@ -23,15 +23,17 @@ class Pool:
     Args:
         dialer: makes new connections.
         clock: monotonic seconds.
+        limits: `idle_per_host` and `idle_total`.
+        upstream_idle_s: for how long a connection may rest.
     """
 
     def __init__(
-        self, dialer: Dialer, clock: Callable[[], float], limits: Limits, timeouts: Timeouts
+        self, dialer: Dialer, clock: Callable[[], float], limits: Limits, upstream_idle_s: float
     ) -> None:
         self._dialer = dialer
         self._clock = clock
         self._limits = limits
-        self._idle_s = timeouts.upstream_idle
+        self._idle_s = upstream_idle_s
         # Longest idle first, with the time since when; the same connections by key, the latest last.
         self._idle: OrderedDict[UpstreamConnection, tuple[Key, float]] = OrderedDict()
         self._by_key: dict[Key, list[UpstreamConnection]] = {}
@@ -44,12 +46,12 @@ class Pool:
         """How many connections rest."""
         return len(self._idle)
 
-    async def connect(self, exchange: Exchange, target: Target) -> "Loan":
+    async def connect(self, exchange: Exchange, target: Target, timeouts: Timeouts) -> "Loan":
         """Lends a connection for one exchange, a kept-alive one if there is one; see `Dialer.connect`."""
         key = (target.scheme, target.host, target.port)
         connection = self._take(key)
         if connection is None:
-            connection = await self._dialer.connect(exchange, target, UpstreamConnection)
+            connection = await self._dialer.connect(exchange, target, timeouts, UpstreamConnection)
         exchange.reused = connection.reused
         exchange.address = connection.address
         return Loan(self, key, connection)

@@ -11,10 +11,11 @@ from typing import cast
 
 from aiohttp import web
 
-from proxy.core.breaker import Permit
 from proxy.core.errors import ConnectionTerminated, HttpResponseIncomplete, ProxyError
 from proxy.core.exchange import Awaited, Exchange, Source
 from proxy.core.outcome import NEUTRAL, SUCCESS, FailureKind, failed
+from proxy.core.permit import Permit
+from proxy.core.policies import UpstreamPolicy
 from proxy.core.policy import Timeouts
 from proxy.core.target import Target
 from proxy.wire.dialer import Dialer
@@ -30,14 +31,18 @@ _FAILED = failed(FailureKind.TUNNEL)
 class Tunnels:
     """Carries tunnels; knows how many there are."""
 
-    def __init__(self, dialer: Dialer, clock: Callable[[], float], timeouts: Timeouts) -> None:
+    def __init__(self, dialer: Dialer, clock: Callable[[], float]) -> None:
         self._dialer = dialer
         self._clock = clock
-        self._timeouts = timeouts
         self.open = 0
 
     async def carry(
-        self, exchange: Exchange, target: Target, request: web.BaseRequest, permit: Permit
+        self,
+        exchange: Exchange,
+        target: Target,
+        policy: UpstreamPolicy,
+        request: web.BaseRequest,
+        permit: Permit,
     ) -> web.StreamResponse:
         """Connects to the target and relays until the end.
 
@@ -47,9 +52,11 @@ class Tunnels:
         client = request.protocol
         if not isinstance(client, ClientConnection):
             raise TypeError("tunnels need the listener's own connections")
+        timeouts = policy.timeouts
         tunnel = await self._dialer.connect(
-            exchange, target, lambda: Tunnel(exchange, permit, client, self._clock, self._timeouts)
+            exchange, target, timeouts, lambda: Tunnel(exchange, permit, client, self._clock, timeouts)
         )
+        permit.connected(self._clock())
         self.open += 1
         try:
             await tunnel.run()
@@ -81,6 +88,8 @@ class Tunnel(asyncio.Protocol):
         self._upstream_lost = False
         self._early: list[bytes] = []
         self._client_ended = False
+        self._client_full = False
+        self._upstream_full = False
         self._upstream_ended = False
         self._done: asyncio.Future[None] | None = None
         self._error: ProxyError | None = None
@@ -102,12 +111,16 @@ class Tunnel(asyncio.Protocol):
         transport.write(CONNECT_ESTABLISHED)
         self._exchange.wait_for(Awaited.TUNNEL_BYTES, self._idle_s, self._established)
         self._client.take_over(self)
+        if self._upstream_full:
+            # What came behind the CONNECT was enough; taking over has made the client be read again.
+            transport.pause_reading()
         for piece in self._early:
             self.data_received(piece)
         if self._upstream is None:
             self._end(None)
         elif not self._upstream_ended:
-            self._upstream.resume_reading()
+            if not self._client_full:
+                self._upstream.resume_reading()
         elif not self._pass_eof_on():
             self._upstream.close()
         await self._done
@@ -139,9 +152,10 @@ class Tunnel(asyncio.Protocol):
             return False
         self._client_ended = True
         if self._upstream_ended:
-            self._finish()
-            return False
-        self._upstream.write_eof()
+            # What is on its way to the upstream still gets there; then the connection is lost, orderly.
+            self._upstream.close()
+        else:
+            self._upstream.write_eof()
         self._half_closed()
         return True
 
@@ -151,11 +165,13 @@ class Tunnel(asyncio.Protocol):
 
     def client_paused(self) -> None:
         """Stops reading from the upstream while the client is slow."""
+        self._client_full = True
         if self._upstream is not None and not self._upstream_ended:
             self._upstream.pause_reading()
 
     def client_resumed(self) -> None:
         """Reads on from the upstream."""
+        self._client_full = False
         if self._upstream is not None and not self._upstream_ended:
             self._upstream.resume_reading()
 
@@ -216,16 +232,19 @@ class Tunnel(asyncio.Protocol):
                 outcome=_FAILED if spoken or quick else NEUTRAL,
             )
         elif exc is not None:
+            self._exchange.ends_by_close = True
             self._error = HttpResponseIncomplete("the upstream reset the tunnel", outcome=SUCCESS)
         self._finish()
 
     def pause_writing(self) -> None:
         """Stops reading from the client while the upstream is slow."""
+        self._upstream_full = True
         if self._client.transport is not None:
             self._client.transport.pause_reading()
 
     def resume_writing(self) -> None:
         """Reads on from the client."""
+        self._upstream_full = False
         if self._client.transport is not None:
             self._client.transport.resume_reading()
 

@@ -5,7 +5,9 @@ left to the caller, who knows what was awaited; the errors raised here say which
 """
 
 import asyncio
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
 from proxy.core.errors import ConnectionTerminated, HttpResponseIncomplete
@@ -13,12 +15,16 @@ from proxy.core.outcome import NEUTRAL
 from proxy.wire.parser import ResponseHead, ResponseParser
 
 HIGH_WATER = 256 * 1024
+_READ_SIZE = 64 * 1024
 
 
 class UpstreamConnection(asyncio.Protocol):
     """A connection to one address of one upstream.
 
-    Args:
+    Attributes:
+        address: of the upstream, as connected to.
+        reused: whether the connection has carried an exchange before.
+        has_whole_request: whether the request of this exchange has been handed to the socket.
         on_idle_end: called when the peer ends or speaks on the connection while no exchange is on it.
     """
 
@@ -29,7 +35,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.on_idle_end: Callable[[UpstreamConnection], None] | None = None
         self._parser: ResponseParser | None = None
         self._lost = False
-        self._request_sent = False
+        self.has_whole_request = False
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._writing_paused = False
@@ -40,10 +46,10 @@ class UpstreamConnection(asyncio.Protocol):
 
     # The exchange.
 
-    def begin(self, method: str, max_head: int) -> None:
+    def begin(self, method: str, max_head: int, max_fields: int) -> None:
         """Makes ready for the response to a request that is about to be written."""
-        self._parser = ResponseParser(method, max_head)
-        self._request_sent = False
+        self._parser = ResponseParser(method, max_head, max_fields)
+        self.has_whole_request = False
 
     def write(self, part: bytes) -> None:
         """Hands a part of the request to the socket; dropped if the connection is lost."""
@@ -52,12 +58,17 @@ class UpstreamConnection(asyncio.Protocol):
 
     def request_sent(self) -> None:
         """Says that the request is whole, so that the connection can serve another."""
-        self._request_sent = True
+        self.has_whole_request = True
 
     @property
     def writing_paused(self) -> bool:
         """Whether the upstream owes us window."""
         return self._writing_paused and not self._lost
+
+    @property
+    def has_taken_all(self) -> bool:
+        """Whether all that was written has left our buffers."""
+        return self.transport is not None and not self.transport.get_write_buffer_size()
 
     async def drain(self) -> None:
         """Waits until the upstream takes more; returns as well when the connection is lost."""
@@ -132,7 +143,9 @@ class UpstreamConnection(asyncio.Protocol):
         response = self._parser
         return (
             not self._lost
-            and self._request_sent
+            and self.has_whole_request
+            # Paused, it would see neither its end nor the next response.
+            and not self._reading_paused
             and response is not None
             and response.complete
             and not response.excess
@@ -185,20 +198,37 @@ class UpstreamConnection(asyncio.Protocol):
             self._parser.feed_eof()
         self._lost = True
         _wake(self._reader)
+        _wake(self._writer)
         if self._parser is None:
             self._end_idle()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone; an orderly end has been told by `eof_received`."""
-        if exc is None and self._parser is not None and not self._lost:
-            self._parser.feed_eof()
+        if self._parser is not None and not self._lost:
+            if exc is None:
+                self._parser.feed_eof()
+            else:
+                self._read_the_rest(self._parser)
         self._lost = True
         self.transport = None
         _wake(self._reader)
         _wake(self._writer)
         if self._parser is None:
             self._end_idle()
+
+    def _read_the_rest(self, parser: ResponseParser) -> None:
+        """Takes what had arrived before the connection broke.
+
+        An upstream that refuses an upload answers and closes; our next write then breaks the connection, and
+        the loop forgets the answer that waits in the socket.
+        """
+        raw = self.transport.get_extra_info("socket") if self.transport is not None else None
+        if raw is None or raw.fileno() < 0:
+            return
+        with suppress(OSError):
+            while parser.buffered <= HIGH_WATER and (received := os.read(raw.fileno(), _READ_SIZE)):
+                parser.feed(received)
 
     def pause_writing(self) -> None:
         """The upstream reads more slowly than we write."""

@@ -9,23 +9,13 @@ import pytest
 from aiohttp import web
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+from support.metrics import metrics_of
 
 from proxy.control.admin import application
 from proxy.control.metrics import Metrics
 from proxy.core.exchange import Entry, Exchange
-from proxy.core.registry import Circuits
 
 PATHS = ["/", "/livez", "/readyz", "/metrics"]
-
-
-def metrics_of() -> Metrics:
-    return Metrics(
-        Circuits(max_circuits=10),
-        max_circuits=500,
-        in_flight=lambda: 0,
-        tunnels=lambda: 0,
-        idle_connections=lambda: 0,
-    )
 
 
 def admin(

@@ -4,20 +4,20 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pytest
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proxy.control import yaml_source
 from proxy.control.config import ENVIRONMENT, FLAGS, ConfigError, Fault, load
-from proxy.control.convert import MAX_SECONDS, duration_text, parse_seconds, parse_size, shape_of, size_text
-from proxy.control.sections import Walk, build
+from proxy.control.convert import MAX_SECONDS, duration_text, parse_seconds, parse_size, size_text
+from proxy.core.overlay import HostPattern, Overlay
+from proxy.core.policies import Policies
 from proxy.core.policy import (
     AccessLog,
     AddressClass,
@@ -31,16 +31,23 @@ from proxy.core.policy import (
     Listen,
     Log,
     LogLevel,
-    Range,
+    Mode,
     Seconds,
     Settings,
     Timeouts,
+    Upstream,
 )
+from proxy.core.scope import By, CircuitKey
+from proxy.core.statuses import Statuses
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 DURATION = "expected a duration such as 250ms, 30s, 5m or 1h"
 SIZE = "expected a size such as 512, 64KiB, 256MiB or 1GiB"
 ENDPOINT = "expected an address and port such as 127.0.0.1:3128, [::1]:3128 or localhost:3128"
+KEY = "expected host, path, path:N (N from 1 to 99) or header:NAME"
+STATUSES = "expected a list such as [500-599, 429], or none"
+STATUS = "expected a status such as 503 or a range such as 500-599"
+MATCH = "expected a host such as api.example.com or *.example.com"
 SECRET = "s3cret" * 40
 
 
@@ -70,6 +77,11 @@ def faults_of(path: Path) -> list[str]:
 
 # What is accepted.
 
+
+def of_failures(statuses: set[int]) -> Settings:
+    return Settings(circuit=CircuitPolicy(failure_statuses=Statuses(statuses)))
+
+
 ACCEPTED: list[tuple[str, Settings]] = [
     ("", Settings()),
     ("# only a comment\n", Settings()),
@@ -93,7 +105,7 @@ ACCEPTED: list[tuple[str, Settings]] = [
     ("circuit: {open: 250ms}", Settings(circuit=CircuitPolicy(open=Seconds(0.25)))),
     ("circuit: {open: 1.5s}", Settings(circuit=CircuitPolicy(open=Seconds(1.5)))),
     ("circuit: {open: '5m'}", Settings(circuit=CircuitPolicy(open=Seconds(300)))),
-    ("circuit: {open: 8760h}", Settings(circuit=CircuitPolicy(open=Seconds(MAX_SECONDS)))),
+    ("timeouts: {dns: 8760h}", Settings(timeouts=Timeouts(dns=Seconds(MAX_SECONDS)))),
     ("circuit: {abandoned_after: 0}", Settings(circuit=CircuitPolicy(abandoned_after=Seconds(0)))),
     ("circuit: {abandoned_after: 0.0}", Settings(circuit=CircuitPolicy(abandoned_after=Seconds(0)))),
     ("limits: {max_head: 2048}", Settings(limits=Limits(max_head=Bytes(2048)))),
@@ -108,6 +120,72 @@ ACCEPTED: list[tuple[str, Settings]] = [
     (
         "timeouts: {dns: &short 7s, connect: *short}",
         Settings(timeouts=Timeouts(dns=Seconds(7), connect=Seconds(7))),
+    ),
+    ("circuit: {mode: observe}", Settings(circuit=CircuitPolicy(mode=Mode.OBSERVE))),
+    # Types that read themselves.
+    ("circuit: {key: host}", Settings()),
+    ("circuit: {key: path}", Settings(circuit=CircuitPolicy(key=CircuitKey(By.PATH)))),
+    ("circuit: {key: path:3}", Settings(circuit=CircuitPolicy(key=CircuitKey(By.PATH, segments=3)))),
+    (
+        "circuit:\n  key: header:X-Tenant",
+        Settings(circuit=CircuitPolicy(key=CircuitKey(By.HEADER, header="x-tenant"))),
+    ),
+    *[
+        (f"circuit: {{failure_statuses: {written}}}", of_failures(statuses))
+        for written, statuses in (
+            ('["500-599", 429]', {429, *range(500, 600)}),
+            ("[500-502, '503', 502]", {500, 501, 502, 503}),
+            ("[\n  500,\n  502-503]", {500, 502, 503}),
+            ("none", set()),
+            ("'none'", set()),
+            ("[]", set()),
+        )
+    ],
+    ("circuit: {throttle_statuses: null}", Settings()),
+    ("circuit: {throttle_statuses: none}", Settings(circuit=CircuitPolicy(throttle_statuses=Statuses()))),
+    ("circuit: {probe_lease: null}", Settings()),
+    ("circuit: {probe_lease: 1m}", Settings(circuit=CircuitPolicy(probe_lease=Seconds(60)))),
+    # What differs for some upstreams: only what is written.
+    ("upstreams:", Settings()),
+    ("upstreams: []", Settings()),
+    *[
+        (f"upstreams: [{{match: a{nothing}}}]", Settings(upstreams=(Upstream(match=HostPattern("a")),)))
+        for nothing in ("", ", circuit: , timeouts: ", ", circuit: {}, timeouts: {}", ", circuit: null")
+    ],
+    (
+        'upstreams:\n- {match: "*.Example.com:80"}\n- match: "[2001:DB8::1]:443"\n- match: "*"',
+        Settings(
+            upstreams=(
+                Upstream(match=HostPattern("*.example.com", 80)),
+                Upstream(match=HostPattern("2001:db8::1", 443)),
+                Upstream(match=HostPattern("*")),
+            )
+        ),
+    ),
+    (
+        "upstreams:\n- match: a\n  circuit: {open: 5s, mode: disabled, key: path}\n- match: a\n",
+        Settings(
+            upstreams=(
+                Upstream(
+                    match=HostPattern("a"),
+                    circuit=Overlay({"open": Seconds(5), "mode": Mode.DISABLED, "key": CircuitKey(By.PATH)}),
+                ),
+                Upstream(match=HostPattern("a")),
+            )
+        ),
+    ),
+    # The value of null is not the absence of the key.
+    (
+        "upstreams: [{match: a, circuit: {probe_lease: null, throttle_statuses: null}, timeouts: {dns: 1s}}]",
+        Settings(
+            upstreams=(
+                Upstream(
+                    match=HostPattern("a"),
+                    circuit=Overlay({"probe_lease": None, "throttle_statuses": None}),
+                    timeouts=Overlay({"dns": Seconds(1)}),
+                ),
+            )
+        ),
     ),
 ]
 
@@ -130,6 +208,11 @@ OPEN_TO_ALL = (
     "can be reached from other machines, and anyone there could use the proxy;"
     " listen on loopback, or set listen.open_relay: true"
 )
+LEASE = (
+    "(timeouts.dns, connect, tls and head and 5 s):"
+    " a shorter lease would fail probes that are within their timeouts"
+)
+TOO_SOON_GONE = "limits.circuit_idle (900 s) must exceed circuit.open_max x (1 + circuit.open_jitter), 1440 s"
 COUNT = "metrics.max_circuits: expected a whole number >= 0"
 HEAD_RANGE = "limits.max_head: expected a size from 1KiB to 1MiB"
 LAUGHS = "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9))
@@ -279,6 +362,114 @@ FAULTS: list[tuple[str | bytes, *tuple[str, ...]]] = [
             " (it stands in Via and Proxy-Status)"
         ),
     ),
+    # Types that read themselves.
+    ("circuit:\n  key: header:", ":2: not valid YAML: mapping values are not allowed here"),
+    ("circuit:\n  key: header: X-Tenant", ":2: not valid YAML: mapping values are not allowed here"),
+    *[
+        (f"version: 1\ncircuit: {{key: {word}}}", f":2: circuit.key: {KEY}, got {shown}")
+        for word, shown in (
+            ("'header:'", "'header:'"),
+            ("header", "'header'"),
+            ("path:0", "'path:0'"),
+            ("path:100", "'path:100'"),
+            ("host:1", "'host:1'"),
+            ("3", "3"),
+            ("true", "true"),
+            ("null", "null"),
+            ("", "nothing"),
+            ("[path]", "['path']"),
+            ("{path: 3}", "keys with values"),
+        )
+    ],
+    *[
+        (f"circuit:\n  failure_statuses: {word}", f":2: circuit.failure_statuses: {expected}, got {shown}")
+        for word, expected, shown in (
+            ("600-500", STATUSES, "'600-500'"),
+            ("500", STATUSES, "500"),
+            ("all", STATUSES, "'all'"),
+            ("", STATUSES, "nothing"),
+            ("null", STATUSES, "null"),
+            ("{500: 599}", STATUSES, "keys with values"),
+            ("[none]", STATUS, "'none'"),
+            ("[429, 5xx]", STATUS, "'5xx'"),
+            ("[500 - 599]", STATUS, "'500 - 599'"),
+            ("[500.0]", STATUS, "500.0"),
+            ("[~]", STATUS, "~"),
+            ("[true]", STATUS, "true"),
+            ("[[500]]", STATUS, "[500]"),
+            ("[{500: 599}]", STATUS, "keys with values"),
+            ("[600-500]", "expected statuses from 200 to 999, the lower one first", "'600-500'"),
+            ("[100]", "expected statuses from 200 to 999, the lower one first", "100"),
+        )
+    ],
+    # What differs for some upstreams.
+    ("upstreams: {match: a}", ":1: upstreams: expected a list, got keys with values"),
+    (
+        "upstreams:\n- a\n-",
+        ":2: upstreams[0]: expected keys with values, got 'a'",
+        ":3: upstreams[1]: expected keys with values, got nothing",
+    ),
+    (
+        "upstreams:\n- match: a\n- circuit: {open: 1s}",
+        ":3: upstreams[1].match: this key is needed, it has no default",
+    ),
+    (
+        "upstreams:\n- match: *.example.com",
+        (
+            ":2: not valid YAML: expected alphabetic or numeric character, but found '.'"
+            ' (while scanning an alias); put a value that begins with * in quotes, such as "*.example.com"'
+        ),
+    ),
+    *[
+        (f"upstreams:\n- match: {word}", f":2: upstreams[0].match: {MATCH}, got {shown}")
+        for word, shown in (
+            ("https://a", "'https://a'"),
+            ("a:0", "'a:0'"),
+            ("a:65536", "'a:65536'"),
+            ("a*b", "'a*b'"),
+            ("", "nothing"),
+            ("5", "5"),
+            ("[a, b]", "['a', 'b']"),
+        )
+    ],
+    (
+        (
+            "upstreams:\n- match: a\n  circuit:\n    opn: 3s\n    open: 5\n    min_calls: -1\n"
+            "    key: paths\n    open: 3s\n  timeouts: {hed: 1s, head: 0}\n  limits: {}\n"
+        ),
+        ":4: upstreams[0].circuit.opn: unknown key; did you mean open?",
+        f":5: upstreams[0].circuit.open: {DURATION}, got 5; add a unit, such as 30s",
+        ":6: upstreams[0].circuit.min_calls: expected a whole number >= 0, got -1",
+        f":7: upstreams[0].circuit.key: {KEY}, got 'paths'",
+        ":8: upstreams[0].circuit.open: the key stands already on line 5",
+        ":9: upstreams[0].timeouts.hed: unknown key; did you mean head?",
+        ":9: upstreams[0].timeouts.head: expected a duration >= 1ms, got 0",
+        ":10: upstreams[0].limits: unknown key; expected one of match, circuit, timeouts",
+    ),
+    (
+        "upstreams:\n- {match: a, circuit: x, timeouts: [1s]}",
+        ":2: upstreams[0].circuit: expected keys with values, got 'x'",
+        ":2: upstreams[0].timeouts: expected keys with values, got a list",
+    ),
+    # Values that are wrong together, and where: at the key, or at what holds the keys that stand against it.
+    (
+        "upstreams:\n- match: b\n- match: a\n  circuit:\n    probe_lease: 1s\n",
+        f":5: upstreams[1].circuit.probe_lease: expected at least 50 s {LEASE}",
+    ),
+    (
+        "circuit: {probe_lease: 50s}\nupstreams:\n- match: b\n- match: a\n  timeouts:\n    head: 40s\n",
+        f":4: upstreams[1].circuit.probe_lease: expected at least 60 s {LEASE}",
+    ),
+    (
+        "upstreams:\n- match: a\n  circuit:\n    open: 400s",
+        ":3: upstreams[0].circuit.open_max: expected at least circuit.open (400 s)",
+    ),
+    ("version: 1\ncircuit:\n  open: 400s", ":2: circuit.open_max: expected at least circuit.open (400 s)"),
+    ("circuit: {open_max: 20m}", f": limits.circuit_idle: {TOO_SOON_GONE}"),
+    (
+        "circuit: {open_max: 20m}\n\nlimits: {max_circuits: 5}",
+        f":3: limits.circuit_idle: {TOO_SOON_GONE}",
+    ),
     # To guess here that open_relay is false would mislead.
     (
         "listen: {proxy: 0.0.0.0:1, open_relay: yes}",
@@ -337,6 +528,12 @@ def test_a_path_that_is_no_file(tmp_path: Path, name: str, message: str) -> None
         f"name: !{SECRET}!x y",
         f"listen: {{proxy: {SECRET}}}",
         f"circuit: {{open: {SECRET}}}",
+        f"circuit: {{key: {SECRET}}}",
+        f"circuit: {{failure_statuses: {SECRET}}}",
+        f"circuit: {{failure_statuses: [{SECRET}]}}",
+        f"upstreams: [{{match: {SECRET}/}}]",
+        f"upstreams: [{{match: a, circuit: {SECRET}}}]",
+        f"upstreams: [{{match: a, {SECRET}: {{}}}}]",
         f"[{SECRET}]: 1",
     ],
 )
@@ -445,6 +642,21 @@ def test_a_conflict_names_the_source_with_the_last_word(write: Callable[[str], P
     ]
 
 
+def test_another_source_is_not_blamed_for_what_stands_beside_it(write: Callable[[str], Path]) -> None:
+    path = write("circuit: {open_max: 20m}")
+    with pytest.raises(ConfigError) as caught:
+        load(path, {}, {"limits.max_head": "2KiB"})
+    assert [(fault.source, fault.line, fault.key) for fault in caught.value.faults] == [
+        (str(path), None, "limits.circuit_idle")
+    ]
+
+
+def test_a_list_replaces_a_list(write: Callable[[str], Path]) -> None:
+    path = write("circuit: {failure_statuses: [500-599]}")
+    loaded = load(path, {}, {"circuit.failure_statuses": "none", "circuit.key": "path:2"})
+    assert loaded.circuit == CircuitPolicy(failure_statuses=Statuses(), key=CircuitKey(By.PATH, segments=2))
+
+
 def test_a_conflict_that_another_source_resolves_is_none(write: Callable[[str], Path]) -> None:
     assert load(
         write("listen: {proxy: 0.0.0.0:1}"), {"BREAKER_PROXY_OPEN_RELAY": "true"}, {}
@@ -457,15 +669,56 @@ def test_other_sources_set_keys_that_exist(key: str) -> None:
     assert hasattr(getattr(Settings(), section), name)
 
 
+# What differs for some upstreams.
+
+
+def test_the_first_match_wins_over_what_the_file_says_of_all(write: Callable[[str], Path]) -> None:
+    text = """
+circuit: {open: 20s, min_calls: 5, throttle_statuses: [418]}
+timeouts: {head: 20s}
+upstreams:
+- match: api.example.com:8443
+  circuit: {open: 1s}
+- match: "*.example.com"
+  circuit: {open: 2s, throttle_statuses: null, key: path}
+  timeouts: {head: 60s}
+- match: api.example.com
+  circuit: {open: 3s}
+"""
+    policies = Policies(load_file(write(text)))
+    first, second, other = (
+        policies.of(host, port)
+        for host, port in (("api.example.com", 8443), ("api.example.com", 443), ("example.com", 443))
+    )
+    found = [
+        (
+            float(policy.circuit.open),
+            policy.circuit.min_calls,
+            float(policy.timeouts.head),
+            policy.circuit.lease_s,
+            str(policy.circuit.throttled),
+        )
+        for policy in (first, second, other)
+    ]
+    assert found == [(1, 5, 20, 40, "418"), (2, 5, 60, 80, "429"), (20, 5, 20, 40, "418")]
+
+
+def test_the_same_match_twice_is_allowed(write: Callable[[str], Path]) -> None:
+    text = "upstreams: [{match: a, circuit: {open: 1s}}, {match: a, circuit: {open: 2s}}]"
+    loaded = load_file(write(text))
+    assert len(loaded.upstreams) == 2
+    assert Policies(loaded).of("a", 80).circuit.open == Seconds(1)
+
+
 # The example file.
 
 
 def keys_of(section: object) -> Iterator[tuple[str, Any]]:
     assert is_dataclass(section)
-    for field in fields(section):
-        value = getattr(section, field.name)
-        is_section = is_dataclass(value) and not isinstance(value, Endpoint)
-        yield field.name, dict(keys_of(value)) if is_section else None
+    for setting in fields(section):
+        value = getattr(section, setting.name)
+        is_section = is_dataclass(value) and not isinstance(value, Endpoint | CircuitKey)
+        yield setting.name, dict(keys_of(value)) if is_section else None
 
 
 def test_the_example_has_every_key() -> None:
@@ -481,6 +734,14 @@ def test_the_example_is_the_default() -> None:
     assert load_file(EXAMPLE) == Settings()
 
 
+def test_what_the_example_shows_in_a_comment_loads(write: Callable[[str], Path]) -> None:
+    text = EXAMPLE.read_text()
+    shown = "".join(re.findall(r"(?m)^# ((?:upstreams:| +).*\n)", text))
+    loaded = load_file(write(text.replace("upstreams: []\n", shown)))
+    assert [str(upstream.match) for upstream in loaded.upstreams] == ["hooks.example.com", "*.example.com"]
+    assert loaded.upstreams[1].timeouts == Overlay({"head": Seconds(60)})
+
+
 def test_the_example_has_a_comment_for_every_setting() -> None:
     lines = EXAMPLE.read_text().splitlines()
     bare = [
@@ -489,98 +750,6 @@ def test_the_example_has_a_comment_for_every_setting() -> None:
         if re.match(r" *[a-z]", line) and not before.lstrip().startswith("#") and not before.endswith(":")
     ]
     assert bare == ["  idle_total: 512", "metrics:"]
-
-
-# Settings of types that are still to come.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fallback:
-    redirect: str
-    after: Seconds = Seconds(1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upstream:
-    match: str
-    fallback: Fallback | None = None
-    head: Annotated[Seconds, Range(least=1)] | None = None
-    ratio: Annotated[float, Range(most=1)] = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Future:
-    upstreams: tuple[Upstream, ...] = ()
-    statuses: frozenset[Annotated[int, Range(least=100, most=599)]] = frozenset({500})
-    fallback: Fallback | None = None
-
-
-def walk_future(text: str) -> tuple[Any, list[str]]:
-    walk = Walk("f")
-    root = yaml_source.compose(text)
-    assert root is not None
-    values = walk.section(root, Future)
-    return (None if walk.faults else build(Future, values)), [str(fault) for fault in walk.faults]
-
-
-def test_lists_of_sections_sets_and_optional_sections() -> None:
-    text = """
-upstreams:
-- match: a
-  fallback: {redirect: 1.20}
-- {match: b, fallback: null, head: 2s, ratio: 1}
-statuses: [500, 503, 500]
-fallback: {redirect: z, after: 2s}
-"""
-    assert walk_future(text) == (
-        Future(
-            upstreams=(
-                Upstream(match="a", fallback=Fallback(redirect="1.20")),
-                Upstream(match="b", head=Seconds(2), ratio=1.0),
-            ),
-            statuses=frozenset({500, 503}),
-            fallback=Fallback(redirect="z", after=Seconds(2)),
-        ),
-        [],
-    )
-
-
-def test_an_empty_optional_section_is_null() -> None:
-    assert walk_future("{fallback: , statuses: , upstreams: }") == (Future(), [])
-
-
-def test_faults_inside_lists_of_sections() -> None:
-    text = """
-upstreams:
-- match: a
-  mtch: b
-- fallback:
-    after: 1
-- {match: ~, head: 1ms, ratio: 1.5}
--
-statuses: [99, 600, x]
-"""
-    assert walk_future(text) == (
-        None,
-        [
-            "f:4: upstreams[0].mtch: unknown key; did you mean match?",
-            f"f:6: upstreams[1].fallback.after: {DURATION}, got 1; add a unit, such as 30s",
-            "f:6: upstreams[1].fallback.redirect: this key is needed, it has no default",
-            "f:5: upstreams[1].match: this key is needed, it has no default",
-            "f:7: upstreams[2].match: expected one line of text, got ~",
-            "f:7: upstreams[2].head: expected a duration >= 1s, got '1ms'",
-            "f:7: upstreams[2].ratio: expected a number <= 1, got 1.5",
-            "f:8: upstreams[3]: expected keys with values, got nothing",
-            "f:9: statuses[0]: expected a whole number from 100 to 599, got 99",
-            "f:9: statuses[1]: expected a whole number from 100 to 599, got 600",
-            "f:9: statuses[2]: expected a whole number from 100 to 599, got 'x'",
-        ],
-    )
-
-
-def test_a_setting_of_a_type_without_a_shape_is_a_fault_of_the_program() -> None:
-    with pytest.raises(TypeError, match="complex"):
-        shape_of(complex)
 
 
 # Properties.

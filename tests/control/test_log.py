@@ -7,7 +7,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from hashlib import sha256
+from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,14 +17,18 @@ import structlog
 from aiohttp.http import HttpProcessingError
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from support.circuits import BY_PATH, HOST, Rig
+from support.circuits import policy as circuit_policy
 
 from proxy import __version__
 from proxy.control import log
 from proxy.core import errors, policy
 from proxy.core.exchange import Entry, Exchange, Source
 from proxy.core.outcome import SUCCESS, FailureKind, Outcome, failed
-from proxy.core.policy import CircuitPolicy, PathLog, Seconds
+from proxy.core.overrides import Force
+from proxy.core.policy import PathLog
 from proxy.core.registry import Circuits
+from proxy.core.states import Transition
 from proxy.core.target import Target, from_absolute_form, from_authority_form
 
 Lines = Callable[[], list[dict[str, Any]]]
@@ -31,7 +36,7 @@ Lines = Callable[[], list[dict[str, Any]]]
 ALL = policy.Log(level=policy.LogLevel.DEBUG, access=policy.AccessLog.ALL)
 RESET = failed(FailureKind.RESET)
 WEBHOOK = from_absolute_form("http://hooks.example.com/services/T0/s3cret?token=s3cret", "POST")
-HASH = sha256(b"/services/T0/s3cret").hexdigest()[:8]
+HASH = blake2b(b"/services/T0/s3cret", digest_size=8).hexdigest()
 
 
 @pytest.fixture(autouse=True)
@@ -249,31 +254,81 @@ def test_no_query_and_no_cause_is_written(path: PathLog, stream: BinaryIO, lines
     assert "s3cret" not in json.dumps(lines())
 
 
+def test_an_exchange_is_named_as_its_endpoint_is(stream: BinaryIO, lines: Lines) -> None:
+    log.configure(ALL, stream)
+    log.AccessLog(ALL).exchange_ended(exchange(), 1.0)
+    endpoint = BY_PATH.endpoint(WEBHOOK.host_port, WEBHOOK.origin_form, ())
+    assert [line["upstream"] for line in lines()] == [endpoint]
+
+
+def without_timestamps(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in line.items() if name != "timestamp"} for line in lines]
+
+
 def test_each_transition_has_a_line(stream: BinaryIO, lines: Lines) -> None:
     log.configure(policy.Log(access=policy.AccessLog.OFF), stream)
-    settings_ = CircuitPolicy(consecutive_failures=1, open=Seconds(10), recovery_threshold=1)
-    circuits = Circuits(10, (log.circuit_changed,))
-    with circuits.admit("api.example.com:443", settings_, 0.0) as permit:
-        permit.settle(RESET, 0.0)
-    with pytest.raises(errors.DestinationUnavailable):
-        circuits.admit("api.example.com:443", settings_, 1.0)
-    with circuits.admit("api.example.com:443", settings_, 10.0) as permit:
-        permit.settle(SUCCESS, 11.0)
-    written = lines()
-    for line in written:
-        del line["timestamp"]
-    common = {"event": "circuit changed", "circuit": "api.example.com:443"}
-    assert written == [
+    rig = Rig(
+        circuit_policy(consecutive_failures=1, open=10, recovery_threshold=1),
+        listeners=(log.circuit_changed,),
+    )
+    rig.call(RESET, 0.0)
+    assert rig.refusal(1.0) == ("circuit_open", 9)
+    rig.succeed(1, 10.0)
+    common = {"event": "circuit changed", "circuit": HOST, "scope": "host", "note": None}
+    assert without_timestamps(lines()) == [
         common
         | {"level": "warning", "from_state": "closed", "to_state": "open", "reason": "consecutive_failures"}
-        | {"cause": "failure(reset)", "open_s": 10.0},
+        | {"cause": "failure(reset)", "open_s": 10.0, "open_level": 1},
         common
         | {"level": "info", "from_state": "open", "to_state": "half_open", "reason": "open_elapsed"}
-        | {"cause": None, "open_s": 0.0},
+        | {"cause": None, "open_s": 0.0, "open_level": 1},
         common
         | {"level": "info", "from_state": "half_open", "to_state": "closed", "reason": "recovered"}
-        | {"cause": "success", "open_s": 0.0},
+        | {"cause": "success", "open_s": 0.0, "open_level": 1},
     ]
+
+
+def test_the_line_of_an_endpoint(stream: BinaryIO, lines: Lines) -> None:
+    log.configure(policy.Log(), stream)
+    rig = Rig(circuit_policy(consecutive_failures=1, key=BY_PATH), listeners=(log.circuit_changed,))
+    endpoint = BY_PATH.endpoint(HOST, "/s3cret", ())
+    rig.answer(500, 0.0, HOST, endpoint)
+    (line,) = lines()
+    assert (line["circuit"], line["scope"], line["to_state"]) == (endpoint, "endpoint", "open")
+    assert "s3cret" not in json.dumps(line)
+
+
+def test_the_line_of_an_override_has_its_note(stream: BinaryIO, lines: Lines) -> None:
+    log.configure(policy.Log(), stream)
+    rig = Rig(listeners=(log.circuit_changed,))
+    note = 'maintenance "\n\x1b[31m'
+    rig.circuits.force(HOST, rig.policy, Force.OPEN, 0.0, ttl_s=60.0, note=note)
+    rig.circuits.clear_override(HOST, 1.0)
+    forced, cleared = lines()
+    assert (forced["level"], forced["reason"], forced["note"]) == ("warning", "forced_open", note)
+    assert (forced["open_s"], forced["open_level"]) == (60.0, 0)
+    assert (cleared["level"], cleared["reason"], cleared["note"]) == ("info", "override_ended", None)
+
+
+def test_a_listener_that_raises_has_a_line(stream: BinaryIO, lines: Lines) -> None:
+    log.configure(policy.Log(), stream)
+
+    def faulty(_transition: Transition) -> None:
+        raise ValueError("why")
+
+    circuits = Circuits(
+        policy.Limits(),
+        draw=lambda: 0.5,
+        listeners=(faulty, partial(faulty), log.circuit_changed),
+        on_fault=log.listener_failed,
+    )
+    circuits.force(HOST, policy.CircuitPolicy(), Force.CLOSED, 0.0)
+    first, second, changed = lines()
+    assert (first["level"], first["event"]) == ("error", "listener failed")
+    assert first["listener"].endswith("faulty")
+    assert first["exception"].endswith("ValueError: why")
+    assert second["listener"] == "partial"
+    assert changed["event"] == "circuit changed"
 
 
 def test_the_life_of_the_process(stream: BinaryIO, lines: Lines) -> None:

@@ -1,441 +1,446 @@
-"""The circuit: every transition, and what must not cause one. POLICY opens at three and closes at two."""
-
-from dataclasses import replace
+"""The circuit of one key, through the table as the line uses it."""
 
 import pytest
+from support.circuits import ABANDONED, FAILED, HOST, REFUSED, Rig, exchange, half_open, policy
 
-from proxy.core.breaker import (
-    REJECTION_REASONS,
-    TRANSITIONS,
-    Circuit,
-    Permit,
-    State,
-    Tally,
-    Transition,
-    Trigger,
-)
-from proxy.core.errors import DestinationUnavailable
-from proxy.core.outcome import ALIVE, NEUTRAL, SUCCESS, THROTTLED, FailureKind, Outcome, Verdict, failed
-from proxy.core.policy import CircuitPolicy, Seconds
+from proxy.core.errors import ConnectionLimitReached, DestinationUnavailable
+from proxy.core.exchange import Awaited
+from proxy.core.outcome import ALIVE, NEUTRAL, SUCCESS, THROTTLED, Outcome, Verdict
+from proxy.core.overrides import Force
+from proxy.core.policy import Mode
+from proxy.core.scope import Scope
+from proxy.core.states import TRANSITIONS, Condition, State, Transition, Trigger
+from proxy.core.window import Counts
 
-KEY = "example.com:443"
-POLICY = CircuitPolicy(consecutive_failures=3, open=Seconds(30), half_open_in_flight=1, recovery_threshold=2)
-FAILURE = failed(FailureKind.STATUS)
-OUTCOMES = {"S": SUCCESS, "A": ALIVE, "T": THROTTLED, "F": FAILURE, "N": NEUTRAL}
-CLOSED, HALF_OPEN, OPEN = State.CLOSED, State.HALF_OPEN, State.OPEN
+CLOSED, OPEN, HALF_OPEN = State.CLOSED, State.OPEN, State.HALF_OPEN
 
 
-class Watched(Circuit):
-    """A circuit whose transitions and totals the test can see."""
-
-    __slots__ = ("told", "totals")
-
-    def __init__(self, policy: CircuitPolicy = POLICY) -> None:
-        self.told: list[Transition] = []
-        self.totals = Tally()
-        super().__init__(KEY, policy, self.totals, self.told.append)
-
-    def call(self, outcome: Outcome, now: float) -> Permit:
-        with self.admit(now) as permit:
-            permit.settle(outcome, now)
-        return permit
-
-
-def opened_at(now: float, policy: CircuitPolicy = POLICY) -> Watched:
-    circuit = Watched(policy)
-    for _ in range(policy.consecutive_failures):
-        circuit.call(FAILURE, now)
-    assert circuit.state is OPEN
-    return circuit
-
-
-def half_opened_at(now: float, policy: CircuitPolicy = POLICY) -> Watched:
-    circuit = opened_at(now - policy.open, policy)
-    circuit.advance(now)
-    assert circuit.state is HALF_OPEN
-    return circuit
-
-
-def test_the_table_of_transitions() -> None:
-    assert TRANSITIONS == {
-        CLOSED: {Trigger.CONSECUTIVE_FAILURES: OPEN},
-        OPEN: {Trigger.OPEN_ELAPSED: HALF_OPEN},
-        HALF_OPEN: {Trigger.PROBE_FAILED: OPEN, Trigger.RECOVERED: CLOSED},
-    }
+def test_every_state_and_every_trigger_is_in_the_table() -> None:
     assert set(TRANSITIONS) == set(State)
-    assert {trigger for changes in TRANSITIONS.values() for trigger in changes} == set(Trigger)
+    assert {trigger for row in TRANSITIONS.values() for trigger in row} == set(Trigger)
 
 
-def test_the_whole_way_round() -> None:
-    circuit = opened_at(0.0)
-    circuit.call(FAILURE, 30.0)
-    circuit.call(SUCCESS, 60.0)
-    circuit.call(ALIVE, 60.5)
-    assert circuit.told == [
-        Transition(KEY, CLOSED, OPEN, Trigger.CONSECUTIVE_FAILURES, FAILURE, 30.0),
-        Transition(KEY, OPEN, HALF_OPEN, Trigger.OPEN_ELAPSED, None, 0.0),
-        Transition(KEY, HALF_OPEN, OPEN, Trigger.PROBE_FAILED, FAILURE, 30.0),
-        Transition(KEY, OPEN, HALF_OPEN, Trigger.OPEN_ELAPSED, None, 0.0),
-        Transition(KEY, HALF_OPEN, CLOSED, Trigger.RECOVERED, ALIVE, 0.0),
-    ]
-    in_table = {(a, b, trigger) for a, changes in TRANSITIONS.items() for trigger, b in changes.items()}
-    assert {(t.from_state, t.to_state, t.trigger) for t in circuit.told} == in_table
-    assert circuit.generation == 5
+# Closed: what opens it.
 
 
-@pytest.mark.parametrize(
-    ("calls", "state"),
-    [
-        pytest.param("FF", CLOSED, id="one-short"),
-        pytest.param("FFF", OPEN, id="a-run"),
-        pytest.param("FFSFF", CLOSED, id="success-clears-the-run"),
-        pytest.param("FFSFFF", OPEN, id="a-run-behind-a-success"),
-        pytest.param("FAFAF", OPEN, id="4xx-between-do-not-clear-it"),
-        pytest.param("FTFTF", OPEN, id="throttled-between-do-not-clear-it"),
-        pytest.param("FNFNF", OPEN, id="neutral-between-do-not-clear-it"),
-        pytest.param("FFA", CLOSED, id="4xx-do-not-add-to-it"),
-        pytest.param("FFT", CLOSED, id="throttled-does-not-add-to-it"),
-        pytest.param("FFN", CLOSED, id="neutral-does-not-add-to-it"),
-        pytest.param("TTTTTT", CLOSED, id="throttled-alone"),
-        pytest.param("AAAAAA", CLOSED, id="4xx-alone"),
-        pytest.param("NNNNNN", CLOSED, id="neutral-alone"),
-        pytest.param("SSSSSS", CLOSED, id="success-alone"),
-    ],
-)
-def test_what_opens_a_closed_circuit(calls: str, state: State) -> None:
-    circuit = Watched()
-    for call in calls:
-        circuit.call(OUTCOMES[call], 0.0)
-    assert circuit.state is state
-
-
-@pytest.mark.parametrize(
-    ("calls", "state"),
-    [
-        pytest.param("S", HALF_OPEN, id="one-success-is-too-few"),
-        pytest.param("SS", CLOSED, id="enough-successes"),
-        pytest.param("AA", CLOSED, id="4xx-come-from-a-working-upstream"),
-        pytest.param("SA", CLOSED, id="both"),
-        pytest.param("SNNNS", CLOSED, id="neutral-between"),
-        pytest.param("NNNN", HALF_OPEN, id="neutral-alone"),
-        pytest.param("F", OPEN, id="failure"),
-        pytest.param("SF", OPEN, id="failure-behind-a-success"),
-        pytest.param("T", OPEN, id="throttled"),
-        pytest.param("ST", OPEN, id="throttled-behind-a-success"),
-    ],
-)
-def test_what_ends_half_open(calls: str, state: State) -> None:
-    circuit = half_opened_at(30.0)
-    for call in calls:
-        assert circuit.call(OUTCOMES[call], 30.0).is_probe
-    assert circuit.state is state
-
-
-def test_a_client_that_gave_up_counts_like_any_failure() -> None:
-    circuit = Watched()
-    for _ in range(3):
-        circuit.call(failed(FailureKind.ABANDONED), 0.0)
-    assert circuit.told[-1].cause == failed(FailureKind.ABANDONED)
-
-
-def test_never_opens_where_the_run_is_off() -> None:
-    circuit = Watched(replace(POLICY, consecutive_failures=0))
-    for _ in range(100):
-        circuit.call(FAILURE, 0.0)
-    assert circuit.state is CLOSED
-
-
-@pytest.mark.parametrize(
-    ("now", "retry_after_s"), [(0.0, 30), (0.001, 30), (1.0, 29), (28.5, 2), (29.0, 1), (29.999, 1)]
-)
-def test_nothing_passes_while_open(now: float, retry_after_s: int) -> None:
-    circuit = opened_at(0.0)
-    with pytest.raises(DestinationUnavailable) as refused:
-        circuit.admit(now)
-    error = refused.value
-    assert (error.status, error.reason, error.retry_after_s) == (503, "circuit_open", retry_after_s)
-    assert (error.phrase, error.details) == (f"Circuit open for {KEY}", "the upstream failed")
-    assert error.outcome == NEUTRAL
-    assert (circuit.state, circuit.in_flight) == (OPEN, 0)
-
-
-@pytest.mark.parametrize("now", [30.0, 30.001, 1e6])
-def test_the_first_to_look_after_the_open_time_gets_a_probe(now: float) -> None:
-    circuit = opened_at(0.0)
-    assert circuit.admit(now).is_probe
-    assert circuit.state is HALF_OPEN
-
-
-@pytest.mark.parametrize(("now", "left"), [(0.0, 30.0), (10.0, 20.0), (30.0, 0.0), (99.0, 0.0)])
-def test_the_seconds_left(now: float, left: float) -> None:
-    assert opened_at(0.0).open_s_left(now) == left
-
-
-def test_no_seconds_are_left_unless_open() -> None:
-    assert Watched().open_s_left(-100.0) == 0.0
-    assert half_opened_at(30.0).open_s_left(-100.0) == 0.0
-
-
-def test_looking_makes_a_due_transition_once_and_no_other() -> None:
-    circuit = opened_at(0.0)
-    for now in (0.0, 29.999, 30.0, 31.0, 1e6):
-        circuit.advance(now)
-    assert [transition.trigger for transition in circuit.told] == [
-        Trigger.CONSECUTIVE_FAILURES,
-        Trigger.OPEN_ELAPSED,
+def test_failures_in_a_row_open_it() -> None:
+    rig = Rig()
+    rig.fail(4, 1.0)
+    assert rig.state(1.0) is CLOSED
+    rig.fail(1, 2.0)
+    assert rig.state(2.0) is OPEN
+    assert rig.heard == [
+        Transition(
+            key=HOST,
+            scope=Scope.HOST,
+            from_state=CLOSED,
+            to_state=OPEN,
+            trigger=Trigger.CONSECUTIVE_FAILURES,
+            cause=FAILED,
+            open_s=30.0,
+            at=2.0,
+            level=1,
+        )
     ]
 
 
-def test_a_failed_probe_opens_for_the_whole_time_from_its_verdict_on() -> None:
-    circuit = half_opened_at(30.0)
-    with circuit.admit(31.0) as probe:
-        probe.settle(FAILURE, 40.0)
-    assert circuit.open_s_left(40.0) == 30.0
+@pytest.mark.parametrize(
+    ("between", "opens"),
+    [(SUCCESS, False), (ALIVE, True), (THROTTLED, True), (NEUTRAL, True), (REFUSED, True), (ABANDONED, True)],
+)
+def test_what_ends_a_run_of_failures(between: Outcome, *, opens: bool) -> None:
+    rig = Rig(policy(min_calls=0))
+    rig.fail(4, 1.0)
+    rig.call(between, 1.0)
+    rig.fail(1, 1.0) if rig.state(1.0) is CLOSED else None
+    assert (rig.state(1.0) is OPEN) is opens
 
 
-def test_a_closed_circuit_begins_a_new_run() -> None:
-    circuit = half_opened_at(30.0)
-    for outcome in (SUCCESS, SUCCESS, FAILURE, FAILURE):
-        circuit.call(outcome, 30.0)
-    assert circuit.state is CLOSED
-    circuit.call(FAILURE, 30.0)
-    assert circuit.state is OPEN
+def test_no_run_opens_it_when_that_is_off() -> None:
+    rig = Rig(policy(consecutive_failures=0, min_calls=0))
+    rig.fail(100, 1.0)
+    assert rig.state(1.0) is CLOSED
 
 
-def test_each_half_open_counts_its_own_successes() -> None:
-    circuit = half_opened_at(30.0)
-    circuit.call(SUCCESS, 30.0)
-    circuit.call(FAILURE, 30.0)
-    circuit.call(SUCCESS, 60.0)
-    assert circuit.state is HALF_OPEN
+def test_a_share_of_failures_opens_it_once_there_are_enough_calls() -> None:
+    rig = Rig(policy(min_calls=6, failure_ratio=0.5))
+    for _ in range(2):
+        rig.fail(1, 1.0)
+        rig.succeed(1, 1.0)
+    rig.fail(1, 1.0)
+    assert rig.state(1.0) is CLOSED
+    rig.succeed(1, 1.0)
+    assert rig.state(1.0) is OPEN
+    assert rig.heard[0].trigger is Trigger.FAILURE_RATIO
 
 
-@pytest.mark.parametrize("limit", [1, 2, 5])
-def test_only_so_many_probes_at_once(limit: int) -> None:
-    circuit = half_opened_at(30.0, replace(POLICY, half_open_in_flight=limit))
-    probes = [circuit.admit(30.0) for _ in range(limit)]
-    assert all(probe.is_probe for probe in probes)
+def test_throttled_calls_count_as_failed_in_the_window() -> None:
+    rig = Rig(policy(min_calls=4))
+    for _ in range(4):
+        rig.call(THROTTLED, 1.0)
+    assert rig.heard[0].trigger is Trigger.FAILURE_RATIO
+    assert rig.heard[0].cause == THROTTLED
+
+
+@pytest.mark.parametrize("off", [{"min_calls": 0}, {"failure_ratio": 0.0}])
+def test_no_share_opens_it_when_that_is_off(off: dict[str, float]) -> None:
+    rig = Rig(policy(consecutive_failures=0, **off))
+    rig.fail(100, 1.0)
+    assert rig.state(1.0) is CLOSED
+
+
+def test_failures_that_have_left_the_window_do_not_count() -> None:
+    rig = Rig(policy(consecutive_failures=0, min_calls=4))
+    rig.fail(3, 0.0)
+    rig.fail(3, 60.0)
+    assert rig.state(60.0) is CLOSED
+    rig.fail(1, 60.0)
+    assert rig.state(60.0) is OPEN
+
+
+def test_a_share_of_slow_calls_opens_it() -> None:
+    rig = Rig(policy(min_calls=2, slow_ratio=1.0, slow_call=10))
+    for started in (0.0, 20.0):
+        with rig.circuits.admit(HOST, rig.policy, call := exchange(started), started) as permit:
+            call.wait_for(Awaited.RESPONSE_HEAD, 30.0, started)
+            outcome = permit.head(200, None, started + 10.0)
+            call.wait_for(Awaited.RESPONSE_CONTENT, 30.0, started + 10.0)
+            permit.settle(outcome, started + 11.0)
+    assert rig.heard[0].trigger is Trigger.SLOW_RATIO
+
+
+def test_a_call_without_an_answer_is_slow_by_what_the_upstream_owed() -> None:
+    rig = Rig(policy(min_calls=1, slow_ratio=1.0, slow_call=10, failure_ratio=0.0))
+    permit, _ = rig.waiting(Awaited.RESPONSE_HEAD, 0.0)
+    with permit:
+        permit.settle(FAILED, 10.0)
+    assert rig.heard[0].trigger is Trigger.SLOW_RATIO
+
+
+def test_the_time_that_the_client_takes_is_not_slow() -> None:
+    rig = Rig(policy(min_calls=1, slow_ratio=1.0, slow_call=10))
+    permit, call = rig.waiting(Awaited.REQUEST_CONTENT, 0.0)
+    with permit:
+        call.wait_for(Awaited.RESPONSE_HEAD, 30.0, 100.0)
+        outcome = permit.head(200, None, 109.0)
+        # Nor is the content's.
+        call.wait_for(Awaited.RESPONSE_CONTENT, 60.0, 109.0)
+        permit.settle(outcome, 150.0)
+    assert rig.state(150.0) is CLOSED
+
+
+# Open.
+
+
+def test_an_open_circuit_refuses_and_says_for_how_long() -> None:
+    rig = Rig()
+    rig.fail(5, 0.0)
     with pytest.raises(DestinationUnavailable) as refused:
-        circuit.admit(30.0)
-    error = refused.value
-    assert (error.status, error.reason, error.retry_after_s) == (503, "circuit_half_open", 1)
-    assert error.phrase == f"Circuit half-open for {KEY}"
-    assert circuit.in_flight == limit
+        rig.admit(0.5)
+    assert refused.value.status == 503
+    assert refused.value.reason == "circuit_open"
+    assert refused.value.phrase == f"Circuit open for {HOST}"
+    assert refused.value.retry_after_s == 30
+    assert rig.refusal(29.5) == ("circuit_open", 1)
+    assert rig.passes(30.0)
 
 
-def test_a_settled_probe_makes_room_before_its_exchange_ends() -> None:
-    circuit = half_opened_at(30.0)
-    with circuit.admit(30.0) as streaming:
-        streaming.settle(SUCCESS, 30.0)
-        with circuit.admit(30.0) as second:
-            assert second.is_probe
-            assert circuit.in_flight == 2
+def test_the_time_it_was_open_adds_up() -> None:
+    rig = half_open(30.0)
+    assert rig.circuit().open_seconds(40.0) == 30.0
+    rig.fail(1, 40.0)
+    assert rig.circuit().open_seconds(45.0) == 35.0
+    assert rig.circuit().open_s_left(45.0) == 55.0
+    assert rig.state(100.0) is HALF_OPEN
+    assert rig.circuit().open_seconds(200.0) == 90.0
+    assert rig.circuit().open_s_left(200.0) == 0.0
 
 
-def test_a_neutral_probe_makes_room() -> None:
-    circuit = half_opened_at(30.0)
-    circuit.call(NEUTRAL, 30.0)
-    assert circuit.admit(30.0).is_probe
-    assert (circuit.state, circuit.in_flight) == (HALF_OPEN, 1)
+# Half-open.
 
 
-def test_a_probe_left_without_a_verdict_makes_room() -> None:
-    circuit = half_opened_at(30.0)
-    with circuit.admit(30.0):
-        pass
-    assert circuit.admit(30.0).is_probe
-    assert circuit.tally.calls == {Verdict.FAILURE: 3}
+def test_as_many_probes_as_allowed_at_once() -> None:
+    rig = half_open(half_open_in_flight=2)
+    with rig.admit(30.0) as first, rig.admit(30.0):
+        assert first.is_probe
+        assert rig.circuit().probes == 2
+        assert rig.refusal(30.0) == ("circuit_half_open", 1)
+        first.settle(SUCCESS, 31.0)
+        # A settled probe gives its place to the next, though its content still flows.
+        assert rig.passes(31.0)
 
 
-def test_an_exception_gives_the_permit_back_and_passes() -> None:
-    circuit = half_opened_at(30.0)
-    with pytest.raises(KeyError), circuit.admit(30.0):
-        raise KeyError
-    assert (circuit.state, circuit.in_flight) == (HALF_OPEN, 0)
-    assert circuit.admit(30.0).is_probe
+def test_so_many_good_probes_close_it() -> None:
+    rig = half_open()
+    rig.succeed(2, 31.0)
+    assert rig.state(31.0) is HALF_OPEN
+    rig.call(ALIVE, 32.0)
+    assert rig.state(32.0) is CLOSED
+    assert rig.heard[-1].trigger is Trigger.RECOVERED
+    assert rig.circuit().counts(32.0) == Counts(0, 0, 0)
+
+
+@pytest.mark.parametrize("outcome", [FAILED, THROTTLED, REFUSED, ABANDONED])
+def test_one_failed_probe_reopens_it(outcome: Outcome) -> None:
+    rig = half_open()
+    rig.succeed(2, 31.0)
+    rig.call(outcome, 32.0)
+    assert rig.state(32.0) is OPEN
+    assert rig.heard[-1].trigger is Trigger.PROBE_FAILED
+
+
+def test_a_probe_is_judged_at_the_head() -> None:
+    rig = half_open(recovery_threshold=1)
+    with rig.admit(30.0) as permit:
+        outcome = permit.head(200, None, 31.0)
+        assert rig.state(31.0) is CLOSED
+        assert rig.circuit().tally.late == 0
+        permit.settle(outcome, 99.0)
+    assert rig.circuit().tally.calls == {Verdict.FAILURE: 5, Verdict.SUCCESS: 1}
+    assert rig.circuit().tally.probes == {Verdict.SUCCESS: 1}
+    assert rig.circuit().tally.late == 0
+
+
+def test_a_call_that_is_no_probe_is_booked_at_its_completion() -> None:
+    rig = Rig(policy(consecutive_failures=1))
+    with rig.admit(0.0) as permit:
+        outcome = permit.head(500, None, 1.0)
+        assert rig.state(1.0) is CLOSED
+        permit.settle(outcome, 2.0)
+        assert rig.state(2.0) is OPEN
+
+
+# Generations.
 
 
 def test_only_the_first_verdict_counts() -> None:
-    circuit = half_opened_at(30.0)
-    with circuit.admit(30.0) as probe:
-        probe.settle(SUCCESS, 30.0)
-        probe.settle(FAILURE, 30.0)
-        probe.settle(SUCCESS, 30.0)
-        assert probe.settled
-    assert circuit.state is HALF_OPEN
-    assert circuit.tally.calls == {Verdict.FAILURE: 3, Verdict.SUCCESS: 1}
-    # Its slot came back once: one more probe, and not two.
-    circuit.admit(30.0)
-    with pytest.raises(DestinationUnavailable):
-        circuit.admit(30.0)
-
-
-def test_an_exchange_is_in_flight_until_it_ends() -> None:
-    circuit = Watched()
-    with circuit.admit(0.0) as permit:
-        assert not permit.is_probe
+    rig = Rig(policy(consecutive_failures=1))
+    with rig.admit(0.0) as permit:
         permit.settle(SUCCESS, 0.0)
-        assert circuit.in_flight == 1
-    assert circuit.in_flight == 0
+        permit.settle(FAILED, 0.0)
+    assert rig.state(0.0) is CLOSED
+    assert rig.circuit().tally.calls == {Verdict.SUCCESS: 1}
 
 
-@pytest.mark.parametrize("outcome", [SUCCESS, ALIVE, THROTTLED, FAILURE], ids=str)
-@pytest.mark.parametrize(
-    ("settled_at", "state"),
-    [pytest.param(10.0, OPEN, id="while-open"), pytest.param(30.0, HALF_OPEN, id="later")],
-)
-def test_a_verdict_of_an_earlier_generation_changes_nothing(
-    outcome: Outcome, settled_at: float, state: State
-) -> None:
-    circuit = Watched()
-    with circuit.admit(0.0) as slow:
-        for _ in range(3):
-            circuit.call(FAILURE, 0.0)
-        circuit.advance(settled_at)
-        generation = circuit.generation
-        slow.settle(outcome, settled_at)
-        assert (circuit.state, circuit.generation, circuit.in_flight) == (state, generation, 1)
-    assert circuit.in_flight == 0
-    assert (circuit.tally.late, circuit.totals.late) == (1, 1)
-    assert circuit.tally.calls == {Verdict.FAILURE: 3}
+def test_a_verdict_of_an_earlier_generation_is_late_unless_it_is_neutral() -> None:
+    rig = Rig()
+    permits = [rig.admit(0.0) for _ in range(2)]
+    rig.fail(5, 0.0)
+    for permit, outcome in zip(permits, (FAILED, NEUTRAL), strict=True):
+        with permit:
+            permit.settle(outcome, 1.0)
+    assert rig.circuit().tally.late == rig.circuits.totals.late == 1
+    assert rig.circuit().tally.calls == {Verdict.FAILURE: 5}
+    assert rig.circuit().in_flight == 0
 
 
-def test_a_stale_success_is_no_probe_of_the_next_half_open() -> None:
-    circuit = Watched(replace(POLICY, recovery_threshold=1))
-    slow = circuit.admit(0.0)
-    for _ in range(3):
-        circuit.call(FAILURE, 0.0)
-    with circuit.admit(30.0) as probe:
-        assert probe.is_probe
-        slow.settle(SUCCESS, 31.0)
-        assert circuit.state is HALF_OPEN
+def test_a_permit_shows_what_it_is_of() -> None:
+    with Rig().admit(0.0) as permit:
+        assert repr(permit) == f"<Permit {HOST}>"
+        permit.settle(SUCCESS, 0.0)
+        assert repr(permit) == f"<Permit {HOST} settled>"
 
 
-def test_a_stale_failure_does_not_open_a_circuit_that_has_recovered() -> None:
-    circuit = Watched(replace(POLICY, consecutive_failures=1))
-    slow = circuit.admit(0.0)
-    circuit.call(FAILURE, 0.0)
-    circuit.call(SUCCESS, 30.0)
-    circuit.call(SUCCESS, 30.0)
-    slow.settle(FAILURE, 31.0)
-    assert circuit.state is CLOSED
+# In flight.
 
 
-def test_a_stale_probe_does_not_give_back_the_slot_of_a_later_one() -> None:
-    circuit = half_opened_at(30.0, replace(POLICY, half_open_in_flight=2))
-    stale = circuit.admit(30.0)
-    circuit.call(FAILURE, 30.0)
-    first, second = circuit.admit(60.0), circuit.admit(60.0)
-    assert first.is_probe
-    assert second.is_probe
-    stale.settle(SUCCESS, 61.0)
-    with pytest.raises(DestinationUnavailable):
-        circuit.admit(61.0)
-    assert circuit.tally.late == 1
+def test_too_many_in_flight() -> None:
+    rig = Rig(policy(max_in_flight=1))
+    with rig.admit(0.0) as permit:
+        permit.settle(SUCCESS, 0.0)
+        with pytest.raises(ConnectionLimitReached) as refused:
+            rig.admit(0.0)
+    assert (refused.value.reason, refused.value.retry_after_s) == ("too_many_in_flight", 1)
+    assert rig.passes(0.0)
+    assert rig.circuits.totals.rejected == {("too_many_in_flight", True): 1}
 
 
-def test_a_stale_neutral_verdict_is_not_even_counted() -> None:
-    circuit = half_opened_at(30.0, replace(POLICY, half_open_in_flight=2))
-    with circuit.admit(30.0):
-        circuit.call(FAILURE, 30.0)
-    assert circuit.tally.late == 0
+def test_the_circuit_is_asked_before_the_limit_and_a_refusal_takes_no_probe() -> None:
+    rig = half_open(max_in_flight=1, half_open_in_flight=2)
+    with rig.admit(30.0):
+        assert rig.refusal(30.0) == ("too_many_in_flight", 1)
+        assert rig.circuit().probes == 1
 
 
-def test_the_probes_beside_a_failed_one_are_late() -> None:
-    circuit = half_opened_at(30.0, replace(POLICY, half_open_in_flight=3, recovery_threshold=1))
-    probes = [circuit.admit(30.0) for _ in range(3)]
-    for probe, outcome in zip(probes, (FAILURE, SUCCESS, FAILURE), strict=True):
-        probe.settle(outcome, 31.0)
-    assert circuit.state is OPEN
-    assert circuit.open_s_left(31.0) == 30.0
-    assert circuit.tally.late == 2
+# Ramp.
 
 
-def test_what_is_counted() -> None:
-    circuit = Watched()
-    for outcome in (SUCCESS, ALIVE, THROTTLED, NEUTRAL, FAILURE, failed(FailureKind.RESET), FAILURE):
-        circuit.call(outcome, 0.0)
-    for _ in range(2):
-        with pytest.raises(DestinationUnavailable):
-            circuit.admit(1.0)
-    circuit.admit(30.0)
-    with pytest.raises(DestinationUnavailable):
-        circuit.admit(30.0)
-    expected = Tally(
-        calls={Verdict.SUCCESS: 1, Verdict.ALIVE: 1, Verdict.THROTTLED: 1, Verdict.FAILURE: 3},
-        failures={FailureKind.STATUS: 2, FailureKind.RESET: 1},
-        rejected={"circuit_open": 2, "circuit_half_open": 1},
-        transitions={
-            (CLOSED, OPEN, Trigger.CONSECUTIVE_FAILURES): 1,
-            (OPEN, HALF_OPEN, Trigger.OPEN_ELAPSED): 1,
-        },
-    )
-    assert circuit.tally == expected
-    assert circuit.totals == expected
-    assert tuple(circuit.tally.rejected) == REJECTION_REASONS
+def test_after_closing_calls_come_back_in_growing_shares() -> None:
+    rig = half_open(recovery_threshold=1, ramp=100)
+    rig.succeed(1, 30.0)
+
+    def passed(at: float) -> int:
+        return sum(rig.passes(at) for _ in range(100))
+
+    assert passed(30.0) == 10
+    assert rig.passes(30.0)
+    assert rig.refusal(30.0) == ("circuit_ramping", 1)
+    assert passed(80.0) == 55
+    assert passed(130.0) == 100
+    assert rig.circuit().tally.rejected == {("circuit_ramping", True): 90 + 1 + 45}
 
 
-def test_the_same_transition_adds_up() -> None:
-    circuit = half_opened_at(30.0)
-    circuit.call(FAILURE, 30.0)
-    circuit.advance(60.0)
-    assert circuit.tally.transitions[OPEN, HALF_OPEN, Trigger.OPEN_ELAPSED] == 2
+def test_neither_a_reset_nor_the_end_of_an_override_ramps() -> None:
+    rig = half_open(ramp=100)
+    rig.circuits.reset(HOST, 30.0)
+    assert all(rig.passes(30.0) for _ in range(10))
 
 
-@pytest.mark.parametrize(
-    ("calls", "is_blank"),
-    [
-        pytest.param("", True, id="new"),
-        pytest.param("SATN", True, id="no-failure"),
-        pytest.param("F", False, id="a-failure"),
-        pytest.param("FA", False, id="a-failure-and-4xx"),
-        pytest.param("FS", True, id="a-failure-and-a-success"),
-        pytest.param("FFF", False, id="open"),
-    ],
-)
-def test_a_circuit_is_blank_while_a_new_one_would_know_as_much(calls: str, is_blank: bool) -> None:  # noqa: FBT001 -- a column of the table
-    circuit = Watched()
-    for call in calls:
-        circuit.call(OUTCOMES[call], 0.0)
-    assert circuit.is_blank is is_blank
+# Modes.
 
 
-def test_a_half_open_circuit_is_not_blank() -> None:
-    assert not half_opened_at(30.0).is_blank
+def test_observing_refuses_nothing_and_counts_what_it_would() -> None:
+    rig = Rig(policy(mode=Mode.OBSERVE))
+    rig.fail(5, 0.0)
+    assert rig.state(1.0) is OPEN
+    with rig.admit(1.0) as shadow:
+        assert repr(shadow) == "<Permit of no circuit>"
+        assert not shadow.is_probe
+        shadow.settle(shadow.head(200, None, 1.0), 1.0)
+    assert rig.circuits.totals.rejected == {("circuit_open", False): 1}
+    assert rig.circuit().tally.calls == {Verdict.FAILURE: 5}
+    assert rig.circuit().in_flight == 0
+    rig.succeed(3, 30.0)
+    assert rig.state(30.0) is CLOSED
 
 
-def test_new_settings_hold_from_the_next_decision_on() -> None:
-    circuit = opened_at(0.0)
-    circuit.policy = replace(POLICY, open=Seconds(5), half_open_in_flight=2, recovery_threshold=1)
-    assert circuit.open_s_left(6.0) == 24.0, "the running open time stays"
-    first, second = circuit.admit(30.0), circuit.admit(30.0)
-    first.settle(FAILURE, 30.0)
-    assert circuit.open_s_left(30.0) == 5.0
-    assert circuit.admit(35.0).policy is second.policy is circuit.policy
+def test_observing_gives_shadows_beside_a_probe() -> None:
+    rig = half_open(mode=Mode.OBSERVE)
+    with rig.admit(30.0) as probe, rig.admit(30.0) as shadow:
+        shadow.settle(FAILED, 30.0)
+        assert rig.state(30.0) is HALF_OPEN
+        probe.settle(FAILED, 30.0)
+        assert rig.state(30.0) is OPEN
 
 
-def test_the_listener_sees_the_circuit_after_the_transition() -> None:
-    seen: list[tuple[State, int]] = []
-    circuit = Circuit(
-        KEY,
-        replace(POLICY, consecutive_failures=1),
-        Tally(),
-        lambda _: seen.append((circuit.state, circuit.generation)),
-    )
-    with circuit.admit(0.0) as permit:
-        permit.settle(FAILURE, 0.0)
-    assert seen == [(OPEN, 1)]
+def test_disabled_asks_nobody_and_books_nothing() -> None:
+    rig = Rig()
+    rig.fail(5, 0.0)
+    rig.policy = policy(mode=Mode.DISABLED)
+    rig.fail(5, 1.0)
+    rig.fail(5, 1.0, "other:80")
+    assert rig.circuits.get("other:80") is None
+    assert rig.condition(1.0) is Condition.DISABLED
+    assert rig.circuit().tally.calls == {Verdict.FAILURE: 5}
+    # Its state is kept meanwhile.
+    rig.policy = policy()
+    assert rig.refusal(2.0) == ("circuit_open", 28)
 
 
-def test_the_end_of_an_exchange_is_told_when_nothing_of_it_is_in_flight() -> None:
-    ended: list[tuple[Circuit, int]] = []
-    circuit = Watched()
-    with circuit.admit(0.0).on_end(lambda ended_circuit: ended.append((ended_circuit, circuit.in_flight))):
-        assert ended == []
-    assert ended == [(circuit, 0)]
+def test_what_was_admitted_before_it_was_disabled_is_not_booked() -> None:
+    rig = half_open()
+    with rig.admit(30.0) as permit:
+        rig.policy = policy(mode=Mode.DISABLED)
+        rig.call(SUCCESS, 30.0)
+        permit.settle(FAILED, 31.0)
+    assert rig.state(99.0) is HALF_OPEN
+    assert rig.circuit().probes == 0
+    rig.policy = policy()
+    assert rig.passes(99.0)
 
 
-def test_repr_shows_what_decides() -> None:
-    circuit = half_opened_at(30.0)
-    circuit.admit(30.0)
-    assert repr(circuit) == f"<Circuit {KEY} half_open generation=2 run=0 in_flight=1 probes=1>"
+# Overrides.
+
+
+def test_forced_open_refuses_and_ends_in_half_open() -> None:
+    rig = Rig()
+    rig.circuits.force(HOST, rig.policy, Force.OPEN, 0.0, note="they asked us to")
+    assert rig.condition(1000.0) is Condition.FORCED_OPEN
+    assert rig.refusal(1000.0) == ("circuit_forced_open", 60)
+    assert (rig.heard[-1].trigger, rig.heard[-1].note) == (Trigger.FORCED_OPEN, "they asked us to")
+    rig.circuits.clear_override(HOST, 1000.0)
+    assert rig.condition(1000.0) is Condition.HALF_OPEN
+    assert rig.circuit().level == 0
+
+
+def test_forced_open_for_a_time() -> None:
+    rig = Rig()
+    rig.circuits.force(HOST, rig.policy, Force.OPEN, 0.0, ttl_s=10.0)
+    assert rig.heard[-1].open_s == 10.0
+    assert rig.refusal(4.0) == ("circuit_forced_open", 6)
+    assert rig.state(9.999) is OPEN
+    assert rig.state(10.0) is HALF_OPEN
+
+
+def test_forced_closed_passes_all_books_nothing_and_ends_empty() -> None:
+    rig = half_open()
+    rig.circuits.force(HOST, rig.policy, Force.CLOSED, 30.0, ttl_s=100.0)
+    assert rig.condition(30.0) is Condition.FORCED_CLOSED
+    with rig.admit(31.0) as permit:
+        rig.fail(20, 31.0)
+        assert rig.state(129.0) is CLOSED
+        assert rig.condition(130.0) is Condition.CLOSED
+        permit.settle(FAILED, 131.0)
+    assert rig.circuit().run == 0
+    assert rig.circuit().tally.calls == {Verdict.FAILURE: 5}
+    assert rig.circuit().tally.late == 1
+
+
+def test_one_override_replaces_another() -> None:
+    rig = Rig()
+    rig.circuits.force(HOST, rig.policy, Force.OPEN, 0.0, ttl_s=10.0)
+    rig.circuits.force(HOST, rig.policy, Force.CLOSED, 5.0, ttl_s=10.0)
+    assert rig.condition(14.0) is Condition.FORCED_CLOSED
+    rig.circuits.force(HOST, rig.policy, Force.OPEN, 14.0)
+    assert rig.condition(1e6) is Condition.FORCED_OPEN
+
+
+def test_setting_and_clearing_an_override_begin_a_generation() -> None:
+    rig = Rig(policy(consecutive_failures=1))
+    permit = rig.admit(0.0)
+    rig.circuits.force(HOST, rig.policy, Force.CLOSED, 0.0)
+    rig.circuits.clear_override(HOST, 1.0)
+    with permit:
+        permit.settle(FAILED, 2.0)
+    assert rig.state(2.0) is CLOSED
+
+
+def test_clearing_no_override_changes_nothing() -> None:
+    rig = Rig()
+    rig.fail(1, 0.0)
+    rig.circuits.clear_override(HOST, 1.0)
+    assert rig.circuit().run == 1
+    assert rig.heard == []
+
+
+def test_a_reset_closes_it_on_level_0_without_an_override() -> None:
+    rig = Rig()
+    rig.fail(5, 0.0)
+    rig.circuits.force(HOST, rig.policy, Force.OPEN, 1.0)
+    rig.circuits.reset(HOST, 2.0)
+    assert rig.condition(2.0) is Condition.CLOSED
+    assert rig.circuit().level == 0
+    assert rig.heard[-1].trigger is Trigger.RESET
+
+
+# Settings that change.
+
+
+def test_other_settings_leave_an_opening_as_it_is() -> None:
+    rig = Rig()
+    rig.fail(5, 0.0)
+    rig.policy = policy(open=1)
+    assert rig.refusal(10.0) == ("circuit_open", 20)
+    rig.call(FAILED, 30.0)
+    assert rig.heard[-1].open_s == 2.0
+
+
+def test_the_window_starts_anew_only_if_its_length_changed() -> None:
+    rig = Rig()
+    rig.fail(2, 0.0)
+    rig.policy = policy(open=1)
+    rig.fail(1, 0.0)
+    assert rig.circuit().counts(0.0).calls == 3
+    rig.policy = policy(window=10)
+    rig.fail(1, 0.0)
+    assert rig.circuit().counts(0.0).calls == 1
+    assert rig.circuit().run == 4
+
+
+def test_it_shows_what_it_is() -> None:
+    rig = half_open()
+    with rig.admit(30.0):
+        assert (
+            repr(rig.circuit())
+            == f"<Circuit {HOST} half_open generation=2 run=0 level=1 in_flight=1 probes=1>"
+        )

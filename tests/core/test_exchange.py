@@ -122,6 +122,9 @@ def test_a_new_exchange_knows_nothing() -> None:
     assert (exchange.request_bytes, exchange.response_bytes) == (0, 0)
     assert (exchange.source, exchange.outcome, exchange.body) == (Source.PROXY, NEUTRAL, NO_BODY)
     assert (exchange.client_left, exchange.begun, exchange.reused) == (False, False, False)
+    assert exchange.ends_by_close is False
+    assert (exchange.upstream_s, exchange.upstream_took_at) == (0.0, -FOREVER)
+    assert (exchange.lease_at, exchange.at_lease) == (FOREVER, None)
 
 
 def test_each_wait_has_a_deadline_of_its_own() -> None:
@@ -136,7 +139,7 @@ def test_each_wait_has_a_deadline_of_its_own() -> None:
 def test_nobody_owes_after_a_wait() -> None:
     exchange = begun()
     exchange.wait_for(Awaited.RESPONSE_HEAD, 30.0, now=101.0)
-    exchange.wait_over()
+    exchange.wait_over(110.0)
     assert exchange.awaited is Awaited.NOTHING
     assert exchange.deadline == FOREVER
     assert exchange.upstream_owed_s(120.0) == 0.0
@@ -146,3 +149,94 @@ def test_a_wait_may_be_for_ever() -> None:
     exchange = begun()
     exchange.wait_for(Awaited.TUNNEL_BYTES, FOREVER, now=101.0)
     assert exchange.deadline == FOREVER
+
+
+@pytest.mark.parametrize(
+    ("waits", "upstream_s"),
+    [
+        ([], 0.0),
+        ([(101.0, Awaited.RESPONSE_HEAD)], 0.0),
+        ([(101.0, Awaited.RESPONSE_HEAD), (105.0, Awaited.NOTHING)], 4.0),
+        ([(101.0, Awaited.ADDRESS), (105.0, Awaited.NOTHING)], 0.0),
+        ([(101.0, Awaited.CONNECTION), (102.0, Awaited.RESPONSE_HEAD), (105.0, Awaited.NOTHING)], 4.0),
+        ([(101.0, Awaited.CONNECTION), (102.0, Awaited.REQUEST_CONTENT), (105.0, Awaited.NOTHING)], 1.0),
+        ([(101.0, Awaited.CLIENT_WINDOW), (102.0, Awaited.RESPONSE_CONTENT), (105.0, Awaited.NOTHING)], 3.0),
+        # A tunnel begins anew: connecting is not what its far end owed.
+        ([(101.0, Awaited.CONNECTION), (102.0, Awaited.TUNNEL_BYTES), (105.0, Awaited.NOTHING)], 0.0),
+        ([(101.0, Awaited.TUNNEL_BYTES), (102.0, Awaited.TUNNEL_FIRST_BYTES), (105.0, Awaited.NOTHING)], 3.0),
+    ],
+)
+def test_what_the_upstream_owed_adds_up(waits: list[tuple[float, Awaited]], upstream_s: float) -> None:
+    exchange = begun()
+    for now, awaited in waits:
+        if awaited is Awaited.NOTHING:
+            exchange.wait_over(now)
+        else:
+            exchange.wait_for(awaited, 30.0, now)
+    assert exchange.upstream_s == upstream_s
+
+
+def test_the_total_has_the_wait_that_goes_on() -> None:
+    exchange = begun()
+    exchange.wait_for(Awaited.CONNECTION, 30.0, 101.0)
+    exchange.wait_for(Awaited.RESPONSE_HEAD, 30.0, 103.0)
+    assert exchange.total_upstream_s(107.5) == 6.5
+    exchange.wait_for(Awaited.CLIENT_WINDOW, 30.0, 108.0)
+    assert exchange.total_upstream_s(200.0) == 7.0
+
+
+# The end of a lease at 150.
+
+
+def leased(awaited: Awaited) -> Exchange:
+    exchange = begun()
+    exchange.lease_at = 150.0
+    exchange.wait_for(awaited, 30.0, now=101.0)
+    return exchange
+
+
+@each_row
+def test_what_the_end_of_a_lease_says(row: Row) -> None:
+    assert leased(row.awaited).verdict_at_lease() == row.outcome
+
+
+@pytest.mark.parametrize("took_at", [-FOREVER, 144.9, 145.0, 149.9, 150.0])
+@each_row
+def test_an_upstream_that_took_content_lately_is_not_blamed(row: Row, took_at: float) -> None:
+    exchange = leased(row.awaited)
+    exchange.upstream_took(took_at)
+    assert exchange.upstream_took_at == took_at
+    assert exchange.verdict_at_lease() == (NEUTRAL if 145.0 <= took_at < 150.0 else row.outcome)
+
+
+@pytest.mark.parametrize("change", ["wait_for", "wait_over", "upstream_took"])
+@pytest.mark.parametrize(("now", "is_kept"), [(149.9, False), (150.0, True), (1e6, True)])
+def test_what_changes_after_the_end_leaves_what_it_said(change: str, now: float, *, is_kept: bool) -> None:
+    exchange = leased(Awaited.RESPONSE_HEAD)
+    match change:
+        case "wait_for":
+            exchange.wait_for(Awaited.CLIENT_WINDOW, 30.0, now)
+        case "wait_over":
+            exchange.wait_over(now)
+        case _:
+            exchange.upstream_took(now)
+    silent = failed(FailureKind.RESPONSE_TIMEOUT)
+    assert (exchange.at_lease, exchange.lease_at) == ((silent, FOREVER) if is_kept else (None, 150.0))
+    assert exchange.verdict_at_lease() == (silent if is_kept else NEUTRAL)
+
+
+def test_what_was_kept_is_not_judged_again() -> None:
+    exchange = leased(Awaited.RESPONSE_HEAD)
+    exchange.wait_for(Awaited.CLIENT_WINDOW, 30.0, 151.0)
+    exchange.wait_for(Awaited.RESPONSE_CONTENT, 30.0, 152.0)
+    exchange.upstream_took(153.0)
+    exchange.wait_over(154.0)
+    assert exchange.verdict_at_lease() == failed(FailureKind.RESPONSE_TIMEOUT)
+
+
+def test_without_a_lease_nothing_is_kept() -> None:
+    exchange = begun()
+    exchange.wait_for(Awaited.RESPONSE_HEAD, 30.0, 101.0)
+    exchange.upstream_took(1e9)
+    exchange.wait_over(1e9)
+    assert exchange.at_lease is None

@@ -22,6 +22,7 @@ from proxy.core.headers import (
     end_to_end,
     request_body,
     response_body,
+    size_of,
 )
 
 
@@ -369,3 +370,8 @@ def assert_single_framing(fields: Fields, body: Body, *, without: Body) -> None:
             assert body == CHUNKED
             assert value.strip(b" \t").lower() == b"chunked"
     assert fields or body == without
+
+
+def test_the_size_of_fields_is_that_on_the_wire() -> None:
+    fields = [(b"A", b"1"), (b"Long-Name", b""), (b"A", b"22")]
+    assert size_of(fields) == len(b"A: 1\r\nLong-Name: \r\nA: 22\r\n")

@@ -1,3 +1,5 @@
+"""What a call says of its upstream's health."""
+
 import pytest
 
 from proxy.core.outcome import (
@@ -6,7 +8,6 @@ from proxy.core.outcome import (
     NEUTRAL,
     SUCCESS,
     THROTTLED,
-    Effect,
     FailureKind,
     Outcome,
     Verdict,
@@ -14,75 +15,61 @@ from proxy.core.outcome import (
     of_leaving,
     of_status,
 )
+from proxy.core.policy import CircuitPolicy
+from proxy.core.scope import CircuitKey
+from proxy.core.statuses import Statuses
 
-FAILURE = failed(FailureKind.STATUS)
-
-
-@pytest.mark.parametrize(
-    ("statuses", "outcome"),
-    [
-        pytest.param(range(100, 400), SUCCESS, id="1xx-2xx-3xx"),
-        pytest.param(range(400, 500), ALIVE, id="4xx"),
-        pytest.param([500, 502, 503, 504, 506, 507, 508, 510, 511, 599], FAILURE, id="5xx"),
-        pytest.param(range(506, 600), FAILURE, id="5xx-that-nobody-registered"),
-        pytest.param([501, 505], ALIVE, id="method-or-version-unknown-to-a-working-upstream"),
-        pytest.param([600, 999], SUCCESS, id="beyond-5xx"),
-    ],
-)
-def test_status(statuses: range | list[int], outcome: Outcome) -> None:
-    assert {of_status(status) for status in statuses} == {outcome}
-
-
-@pytest.mark.parametrize("kind", FailureKind, ids=lambda kind: kind.value)
-def test_failures_are_told_apart_by_their_kind(kind: FailureKind) -> None:
-    assert failed(kind) == Outcome(Verdict.FAILURE, kind)
+FAILED = failed(FailureKind.STATUS)
+BY_PATH = CircuitKey.parse("path")
 
 
 @pytest.mark.parametrize(
-    ("verdict", "effect"),
+    ("status", "policy", "outcome"),
     [
-        pytest.param(Verdict.SUCCESS, Effect(run=None, probe_succeeded=True), id="success"),
-        pytest.param(Verdict.ALIVE, Effect(run=0, probe_succeeded=True), id="alive"),
-        pytest.param(Verdict.THROTTLED, Effect(run=0, probe_succeeded=False), id="throttled"),
-        pytest.param(Verdict.FAILURE, Effect(run=1, probe_succeeded=False), id="failure"),
+        (200, CircuitPolicy(), SUCCESS),
+        (301, CircuitPolicy(), SUCCESS),
+        (304, CircuitPolicy(), SUCCESS),
+        (400, CircuitPolicy(), ALIVE),
+        (404, CircuitPolicy(), ALIVE),
+        (429, CircuitPolicy(), ALIVE),
+        (499, CircuitPolicy(), ALIVE),
+        (500, CircuitPolicy(), FAILED),
+        (501, CircuitPolicy(), ALIVE),
+        (503, CircuitPolicy(), FAILED),
+        (505, CircuitPolicy(), ALIVE),
+        (599, CircuitPolicy(), FAILED),
+        (600, CircuitPolicy(), SUCCESS),
+        (429, CircuitPolicy(key=BY_PATH), THROTTLED),
+        (404, CircuitPolicy(key=BY_PATH), ALIVE),
+        # The order: what is configured as a failure is one, whatever else it is.
+        (429, CircuitPolicy(key=BY_PATH, failure_statuses=Statuses({429})), FAILED),
+        (501, CircuitPolicy(failure_statuses=Statuses({501})), FAILED),
+        (302, CircuitPolicy(failure_statuses=Statuses({302})), FAILED),
+        (503, CircuitPolicy(failure_statuses=Statuses(), throttle_statuses=Statuses({503})), THROTTLED),
+        (503, CircuitPolicy(failure_statuses=Statuses()), SUCCESS),
     ],
 )
-def test_effects(verdict: Verdict, effect: Effect) -> None:
-    assert EFFECTS[verdict] == effect
+def test_the_outcome_of_a_status(status: int, policy: CircuitPolicy, outcome: Outcome) -> None:
+    assert of_status(status, policy) == outcome
+
+
+@pytest.mark.parametrize(
+    ("owed_s", "after_s", "outcome"),
+    [
+        (3.0, 3.0, failed(FailureKind.ABANDONED)),
+        (2.9, 3.0, NEUTRAL),
+        (0.0, 3.0, NEUTRAL),
+        (100.0, 0.0, NEUTRAL),
+        (0.0, 0.0, NEUTRAL),
+    ],
+)
+def test_a_client_that_leaves(owed_s: float, after_s: float, outcome: Outcome) -> None:
+    assert of_leaving(upstream_owed_s=owed_s, abandoned_after_s=after_s) == outcome
 
 
 def test_every_verdict_but_neutral_has_an_effect() -> None:
-    assert set(EFFECTS) == set(Verdict) - {Verdict.NEUTRAL}
+    assert set(Verdict) - set(EFFECTS) == {Verdict.NEUTRAL}
 
 
-ABANDONED = failed(FailureKind.ABANDONED)
-
-
-@pytest.mark.parametrize(
-    ("upstream_owed_s", "abandoned_after_s", "outcome"),
-    [
-        pytest.param(0.0, 3.0, NEUTRAL, id="another-side-owed"),
-        pytest.param(2.999, 3.0, NEUTRAL, id="left-early"),
-        pytest.param(3.0, 3.0, ABANDONED, id="left-at-the-boundary"),
-        pytest.param(60.0, 3.0, ABANDONED, id="left-late"),
-        pytest.param(60.0, 0.0, NEUTRAL, id="off"),
-        pytest.param(0.0, 0.0, NEUTRAL, id="off-and-another-side-owed"),
-    ],
-)
-def test_leaving(upstream_owed_s: float, abandoned_after_s: float, outcome: Outcome) -> None:
-    assert of_leaving(upstream_owed_s=upstream_owed_s, abandoned_after_s=abandoned_after_s) == outcome
-
-
-@pytest.mark.parametrize(
-    ("outcome", "text"),
-    [
-        (SUCCESS, "success"),
-        (ALIVE, "alive"),
-        (THROTTLED, "throttled"),
-        (NEUTRAL, "neutral"),
-        (failed(FailureKind.CONNECT_TIMEOUT), "failure(connect_timeout)"),
-    ],
-    ids=["success", "alive", "throttled", "neutral", "failure"],
-)
-def test_text_for_the_log(outcome: Outcome, text: str) -> None:
-    assert str(outcome) == text
+def test_an_outcome_shows_its_kind() -> None:
+    assert [str(outcome) for outcome in (SUCCESS, failed(FailureKind.TLS))] == ["success", "failure(tls)"]

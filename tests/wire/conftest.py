@@ -37,7 +37,10 @@ async def start() -> AsyncIterator[Start]:
             running.exchanges.append(exchange)
             running.reported.set()
 
-        running = Running(Sidecar(replace(SETTINGS, **sections), clock=clock, on_exchange=on_exchange), clock)
+        running = Running(
+            Sidecar(replace(SETTINGS, **sections), clock=clock, draw=lambda: 0.5, on_exchange=on_exchange),
+            clock,
+        )
         await running.sidecar.start()
         started.append(running)
         return running
@@ -52,9 +55,7 @@ async def start() -> AsyncIterator[Start]:
         assert len(sidecar.deadlines) == 0
         assert sidecar.tunnels.open == 0
         assert sidecar.pool.idle == 0
-        await _settled(
-            lambda sidecar=sidecar: not sidecar.listener.connections, "a client's transport is open"
-        )
+    await _settled(lambda: _no_clients(started), "a client's transport is open")
     await _settled(lambda: _tasks() <= tasks_before, "a task is left")
     gc.collect()
     await _settled(lambda: _open_sockets() <= sockets_before, "a descriptor is left")

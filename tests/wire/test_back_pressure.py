@@ -1,0 +1,161 @@
+"""A side that does not read holds up its own exchange, and nothing else: no memory, no connection."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from support.client import Client, get, request
+from support.narrow import NarrowClient, narrow_legs
+from support.sidecar import Start
+from support.turns import turns, until
+from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Step, Take, Wait
+
+from proxy.core.policy import CircuitPolicy, Seconds, Timeouts
+from proxy.wire.dialer import Dialer
+
+ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+ONE_FAILURE = CircuitPolicy(consecutive_failures=1)
+# More than all narrow buffers on the way hold, and less than the high-water mark of an upstream's leg.
+FILL = 200_000
+# What one transport may hold: its high-water mark and what came in one read.
+HELD = 1024 * 1024
+
+
+def _hold_dialing(monkeypatch: pytest.MonkeyPatch, gate: asyncio.Event, *, connected: bool) -> None:
+    """Holds every call of the dialer at the gate, connected already or not yet."""
+    connect = Dialer.connect
+
+    async def held(self: Dialer, *args: Any) -> Any:
+        if not connected:
+            await gate.wait()
+        protocol = await connect(self, *args)
+        await gate.wait()
+        return protocol
+
+    monkeypatch.setattr(Dialer, "connect", held)
+
+
+def _length(count: int) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % count
+
+
+async def test_a_connection_whose_reading_is_paused_does_not_serve_the_next_request(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its response is complete, but nobody took it before the client left."""
+    legs = narrow_legs(monkeypatch)
+    proxy = await start(circuit=ONE_FAILURE)
+    end = asyncio.Event()
+    head, last = _length(FILL + 100), b"y" * 100
+    first = [Expect(), Send(head + b"x" * FILL), Wait(end), Send(last), Expect(), Send(OK), Do.STALL]
+    async with ScriptedUpstream(first, [Expect(), Send(OK), Do.STALL]) as upstream:
+        client = await NarrowClient.connect_to(proxy)
+        await client.send(get(f"http://{upstream.authority}/"))
+        await until(lambda: legs and legs[0].received == len(head) + FILL)
+        assert client.other_end.writing_paused
+        response = legs[0].forwarding.response
+        # What is there does not pause the reading yet; the last bytes do.
+        monkeypatch.setattr("proxy.wire.upstream.HIGH_WATER", response.buffered)
+        end.set()
+        await until(lambda: response.complete)
+        client.leave()
+        await proxy.report()
+        assert proxy.sidecar.pool.idle == 0
+        async with await Client.connect(proxy.port) as next_client:
+            await next_client.send(get(f"http://{upstream.authority}/"))
+            assert (await next_client.answer()).content == b"ok"
+        assert len(upstream.connections) == 2
+    assert proxy.state(upstream.authority) == "closed"
+
+
+@pytest.mark.parametrize(
+    ("method", "steps", "outcome"),
+    [
+        ("GET", [Expect(), Send(_length(1_000_000) + b"x" * 1_000_000), Do.STALL], "neutral"),
+        ("CONNECT", [Send(b"x" * 1_000_000), Do.STALL], "success"),
+    ],
+    ids=["forward", "tunnel"],
+)
+async def test_a_client_that_stops_reading_leaves_no_connection_behind(
+    start: Start, method: str, steps: list[Step], outcome: str
+) -> None:
+    proxy = await start(circuit=ONE_FAILURE, timeouts=Timeouts(tunnel_idle=Seconds(60)))
+    async with ScriptedUpstream(steps) as upstream:
+        client = await NarrowClient.connect_to(proxy)
+        url = upstream.authority if method == "CONNECT" else f"http://{upstream.authority}/"
+        await client.send(request(method, url))
+        await until(lambda: client.other_end.writing_paused)
+        await turns()
+        proxy.clock.now += 60
+        exchange = await proxy.report()
+        await until(lambda: not proxy.sidecar.listener.connections)
+        client.leave()
+    assert str(exchange.outcome) == outcome
+    assert proxy.state(upstream.authority) in (None, "closed")
+
+
+async def test_refusals_do_not_pile_up_for_a_client_that_does_not_read_them(start: Start) -> None:
+    proxy = await start(circuit=ONE_FAILURE)
+    async with ScriptedUpstream([Expect()]) as upstream:
+        asked = get(f"http://{upstream.authority}/")
+        async with await Client.connect(proxy.port) as opener:
+            await opener.send(asked)
+            assert (await opener.answer()).status == 502
+        client = await NarrowClient.connect_to(proxy)
+        client.writer.write(asked * 2000)
+        await until(lambda: client.proxy_side.is_closing() or len(proxy.exchanges) == 2001)
+        assert client.proxy_side.get_write_buffer_size() < HELD / 8
+        assert len(proxy.exchanges) < 1000
+        client.leave()
+
+
+async def test_what_comes_behind_a_connect_stops_the_client_where_the_upstream_does_not_read(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    legs = narrow_legs(monkeypatch)
+    # So much that no kernel takes it at once.
+    monkeypatch.setattr("proxy.wire.listener.READ_BUFFER", HELD)
+    connect = asyncio.Event()
+    _hold_dialing(monkeypatch, connect, connected=False)
+    proxy = await start()
+    read_on = asyncio.Event()
+    size = 4 * HELD
+    script = [Wait(read_on), Take(size), Send(b"all"), Do.STALL]
+    async with ScriptedUpstream(script) as upstream:
+        async with await NarrowClient.connect_to(proxy) as client:
+            client.read_on()
+            client.writer.write(request("CONNECT", upstream.authority) + b"z" * size)
+            # Until the listener holds as much as it wants to.
+            await until(lambda: not client.proxy_side.is_reading())
+            connect.set()
+            assert await client.reader.readexactly(len(ESTABLISHED)) == ESTABLISHED
+            assert not client.proxy_side.is_reading()
+            await turns()
+            assert legs[0].transport.get_write_buffer_size() < 2 * HELD
+            read_on.set()
+            assert await client.reader.readexactly(3) == b"all"
+    assert (await proxy.report()).request_bytes == size
+
+
+async def test_what_an_upstream_says_at_once_stops_it_where_the_client_does_not_read(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    legs = narrow_legs(monkeypatch)
+    connected = asyncio.Event()
+    _hold_dialing(monkeypatch, connected, connected=True)
+    proxy = await start()
+    size = 2_000_000
+    async with ScriptedUpstream([Send(b"x" * size), Do.STALL]) as upstream:
+        client = await NarrowClient.connect_to(proxy)
+        await client.send(request("CONNECT", upstream.authority))
+        await until(lambda: legs and not legs[0].transport.is_reading())
+        connected.set()
+        await until(lambda: client.other_end.writing_paused)
+        await turns()
+        assert not legs[0].transport.is_reading()
+        assert client.proxy_side.get_write_buffer_size() < HELD
+        client.read_on()
+        received = await client.reader.readexactly(len(ESTABLISHED) + size)
+        assert received == ESTABLISHED + b"x" * size
+        client.close()
+    assert (await proxy.report()).response_bytes == size

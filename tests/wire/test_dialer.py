@@ -1,0 +1,321 @@
+"""What the kernel answers to a dial, which address is tried next, and what a cancelled try leaves behind."""
+
+import asyncio
+import errno
+import itertools
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+
+import pytest
+from support.dns import DnsServer, Trouble
+from support.upstream import OK, Do, ScriptedUpstream, Send
+
+from proxy.core.errors import (
+    ConnectionLimitReached,
+    ConnectionRefused,
+    ConnectionTerminated,
+    ConnectionTimeout,
+    DestinationIpUnroutable,
+    DnsError,
+    ProxyError,
+)
+from proxy.core.exchange import FOREVER, Awaited, Entry, Exchange
+from proxy.core.policy import Seconds, Timeouts
+from proxy.core.target import Target
+from proxy.wire.dialer import Dialer
+from proxy.wire.resolver import Resolver
+from proxy.wire.upstream import UpstreamConnection
+
+leaves_nothing = pytest.mark.usefixtures("start")
+
+ROOT = Path(__file__).parent.parent.parent
+TIMEOUTS = Timeouts(dns=Seconds(7), connect=Seconds(11))
+
+
+@asynccontextmanager
+async def dialling(*servers: str) -> AsyncIterator[Dialer]:
+    """A dialer whose clock moves by a second at each look: 1000, 1001, 1002."""
+    resolver = Resolver(servers, timeout_s=600)
+    yield Dialer(resolver, itertools.count(1000.0).__next__)
+    await resolver.close()
+
+
+def target_of(host: str, port: int) -> Target:
+    return Target("http", host, port, "/", f"{host}:{port}")
+
+
+def exchange_of() -> Exchange:
+    return Exchange(Entry.FORWARD, "GET", 0)
+
+
+async def turns(count: int = 100) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+@contextmanager
+def refusing() -> Iterator[int]:
+    """A port of 127.0.0.1 on which nobody listens, and which nobody else can take meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+@contextmanager
+def unresponsive() -> Iterator[int]:
+    """A port of 127.0.0.1 whose queue is full: the kernel answers a connect neither way."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        with ExitStack() as waiting:
+            answered = True
+            while answered:
+                sock = waiting.enter_context(socket.socket())
+                sock.settimeout(0.1)
+                answered = sock.connect_ex(listening.getsockname()) == 0
+            yield listening.getsockname()[1]
+
+
+@leaves_nothing
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_connection_with_what_it_took(host: str) -> None:
+    async with ScriptedUpstream([Send(OK), Do.STALL]) as upstream, dialling() as dialer:
+        exchange = exchange_of()
+        connection = await dialer.connect(
+            exchange, target_of(host, upstream.port), TIMEOUTS, UpstreamConnection
+        )
+        assert connection.address == "127.0.0.1"
+        assert (exchange.dns_s, exchange.connect_s) == (1, 1)
+        assert (exchange.awaited, exchange.deadline) == (Awaited.NOTHING, FOREVER)
+        connection.abort()
+
+
+@leaves_nothing
+async def test_an_upstream_that_refuses() -> None:
+    exchange = exchange_of()
+    with refusing() as port:
+        async with dialling() as dialer:
+            with pytest.raises(ConnectionRefused) as caught:
+                await dialer.connect(exchange, target_of("127.0.0.1", port), TIMEOUTS, UpstreamConnection)
+    assert caught.value.details == "the upstream's address answered: ECONNREFUSED"
+    assert str(caught.value.outcome) == "failure(refused)"
+    # The wait is still named: whoever is told of the failure may ask who owed.
+    assert (exchange.awaited, exchange.deadline) == (Awaited.CONNECTION, 1012)
+    assert exchange.connect_s is None
+
+
+@leaves_nothing
+@pytest.mark.parametrize("host", ["255.255.255.255", "224.0.0.1", "fe80::1"])
+async def test_an_address_to_which_no_way_leads(host: str) -> None:
+    """The kernel itself refuses these for TCP, at once: broadcast, multicast, link-local without a link."""
+    async with dialling() as dialer:
+        with pytest.raises(DestinationIpUnroutable) as caught:
+            await dialer.connect(exchange_of(), target_of(host, 9), TIMEOUTS, UpstreamConnection)
+    assert str(caught.value.outcome) == "failure(unreachable)"
+
+
+@leaves_nothing
+async def test_a_name_that_does_not_exist_is_not_dialled() -> None:
+    async with DnsServer({}) as server, dialling(server.authority) as dialer:
+        exchange = exchange_of()
+        with pytest.raises(DnsError) as caught:
+            await dialer.connect(exchange, target_of("absent.test", 80), TIMEOUTS, UpstreamConnection)
+        assert str(caught.value.outcome) == "failure(dns)"
+        assert exchange.dns_s is None
+
+
+@leaves_nothing
+@pytest.mark.parametrize("order", [["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"]])
+async def test_an_address_that_refuses_is_not_the_last_word(order: list[str]) -> None:
+    async with ScriptedUpstream([Do.STALL]) as upstream, DnsServer({"two.test": order}) as server:
+        async with dialling(server.authority) as dialer:
+            connection = await dialer.connect(
+                exchange_of(), target_of("two.test", upstream.port), TIMEOUTS, UpstreamConnection
+            )
+            assert connection.address == "127.0.0.1"
+            connection.abort()
+
+
+@leaves_nothing
+async def test_the_other_family_is_tried_as_well() -> None:
+    async with (
+        ScriptedUpstream([Do.STALL]) as upstream,
+        DnsServer({"both.test": ["::1", "127.0.0.1"]}) as server,
+    ):
+        async with dialling(server.authority) as dialer:
+            connection = await dialer.connect(
+                exchange_of(), target_of("both.test", upstream.port), TIMEOUTS, UpstreamConnection
+            )
+            assert connection.address == "127.0.0.1"
+            connection.abort()
+
+
+@leaves_nothing
+async def test_an_address_that_does_not_answer_does_not_hold_up_the_other() -> None:
+    """RFC 8305 section 5, by the real delay of 250 ms."""
+    with unresponsive() as port:
+        with socket.create_server(("127.0.0.2", port)):
+            async with DnsServer({"two.test": ["127.0.0.1", "127.0.0.2"]}) as server:
+                async with dialling(server.authority) as dialer:
+                    connection = await dialer.connect(
+                        exchange_of(), target_of("two.test", port), TIMEOUTS, UpstreamConnection
+                    )
+                    assert connection.address == "127.0.0.2"
+                    connection.abort()
+
+
+@leaves_nothing
+async def test_all_addresses_refuse() -> None:
+    with refusing() as port:
+        async with DnsServer({"two.test": ["127.0.0.1", "127.0.0.2"]}) as server:
+            async with dialling(server.authority) as dialer:
+                with pytest.raises(ConnectionRefused):
+                    await dialer.connect(
+                        exchange_of(), target_of("two.test", port), TIMEOUTS, UpstreamConnection
+                    )
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "outcome"),
+    [
+        (errno.ECONNREFUSED, ConnectionRefused, "failure(refused)"),
+        (errno.ETIMEDOUT, ConnectionTimeout, "failure(connect_timeout)"),
+        (errno.ECONNRESET, ConnectionTerminated, "failure(reset)"),
+        (errno.ENETUNREACH, DestinationIpUnroutable, "failure(unreachable)"),
+        (errno.EHOSTUNREACH, DestinationIpUnroutable, "failure(unreachable)"),
+        (errno.EACCES, DestinationIpUnroutable, "failure(unreachable)"),
+        (errno.EPERM, DestinationIpUnroutable, "failure(unreachable)"),
+        (errno.EINVAL, DestinationIpUnroutable, "failure(unreachable)"),
+        (errno.EAFNOSUPPORT, DestinationIpUnroutable, "failure(unreachable)"),
+        (errno.EMFILE, ConnectionLimitReached, "neutral"),
+        (errno.ENFILE, ConnectionLimitReached, "neutral"),
+        (errno.ENOBUFS, ConnectionLimitReached, "neutral"),
+        (errno.ENOMEM, ConnectionLimitReached, "neutral"),
+        (errno.EADDRNOTAVAIL, ConnectionLimitReached, "neutral"),
+    ],
+    ids=lambda value: errno.errorcode[value] if isinstance(value, int) else "",
+)
+def test_what_the_kernel_answers_is_told(number: int, error: type[ProxyError], outcome: str) -> None:
+    """Most of these cannot be had from a kernel at will, so here is a loop whose kernel says them."""
+
+    class Answering(asyncio.SelectorEventLoop):
+        async def sock_connect(self, *_: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+    async def dial() -> None:
+        async with dialling() as dialer:
+            await dialer.connect(exchange_of(), target_of("127.0.0.1", 80), TIMEOUTS, UpstreamConnection)
+
+    with asyncio.Runner(loop_factory=Answering) as runner, pytest.raises(error) as caught:
+        runner.run(dial())
+    assert str(caught.value.outcome) == outcome
+    assert (caught.value.reason == "local_limit") is (error is ConnectionLimitReached)
+
+
+WITHOUT_DESCRIPTORS = """
+import asyncio, os, resource, sys
+import uvloop
+from proxy.core.errors import ConnectionLimitReached
+from proxy.core.exchange import Entry, Exchange
+from proxy.core.policy import Timeouts
+from proxy.core.target import Target
+from proxy.wire.dialer import Dialer
+from proxy.wire.resolver import Resolver
+from proxy.wire.upstream import UpstreamConnection
+
+async def main():
+    resolver = Resolver((), timeout_s=5)
+    dialer = Dialer(resolver, lambda: 0.0)
+    target = Target("http", "127.0.0.1", int(sys.argv[2]), "/", "a")
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, free))
+    try:
+        await dialer.connect(Exchange(Entry.FORWARD, "GET", 0), target, Timeouts(), UpstreamConnection)
+    except ConnectionLimitReached as error:
+        print(error.status, error.reason, error.outcome)
+
+(uvloop if sys.argv[1] == "uvloop" else asyncio).run(main())
+"""
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_without_a_descriptor_left_it_is_our_limit_and_no_fault_of_the_upstream(loop: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = str(listening.getsockname()[1])
+        run = subprocess.run(
+            [sys.executable, "-c", WITHOUT_DESCRIPTORS, loop, port],
+            cwd=ROOT,
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=30,
+        )
+    assert (run.stdout, run.stderr, run.returncode) == ("503 local_limit neutral\n", "", 0)
+
+
+@leaves_nothing
+async def test_while_the_name_is_awaited_we_owe() -> None:
+    async with DnsServer({"silent.test": Trouble.SILENT}) as server, dialling(server.authority) as dialer:
+        exchange = exchange_of()
+        task = asyncio.create_task(
+            dialer.connect(exchange, target_of("silent.test", 80), TIMEOUTS, UpstreamConnection)
+        )
+        await server.question("silent.test")
+        assert (exchange.awaited, exchange.owed_since, exchange.deadline) == (Awaited.ADDRESS, 1000, 1007)
+        assert exchange.upstream_owed_s(1005) == 0
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+@leaves_nothing
+async def test_while_the_connection_is_awaited_the_upstream_owes_and_cancelling_leaves_no_socket() -> None:
+    with unresponsive() as port:
+        async with dialling() as dialer:
+            exchange = exchange_of()
+            task = asyncio.create_task(
+                dialer.connect(exchange, target_of("127.0.0.1", port), TIMEOUTS, UpstreamConnection)
+            )
+            await turns()
+            assert not task.done()
+            assert (exchange.awaited, exchange.owed_since, exchange.deadline) == (
+                Awaited.CONNECTION,
+                1001,
+                1012,
+            )
+            assert exchange.upstream_owed_s(1005) == 4
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+
+@leaves_nothing
+@pytest.mark.parametrize("names", [["127.0.0.1"], ["127.0.0.2", "127.0.0.1"]], ids=["one", "two"])
+async def test_cancelling_at_any_moment_leaves_no_socket(names: list[str]) -> None:
+    """After each number of turns of the loop until the connection stands; `start` counts the sockets."""
+    connected = False
+    count = 0
+    async with ScriptedUpstream([Do.STALL]) as upstream, DnsServer({"a.test": names}) as server:
+        async with dialling(server.authority) as dialer:
+            while not connected:
+                host = "127.0.0.1" if len(names) == 1 else "a.test"
+                task = asyncio.create_task(
+                    dialer.connect(
+                        exchange_of(), target_of(host, upstream.port), TIMEOUTS, UpstreamConnection
+                    )
+                )
+                await turns(count)
+                connected = task.done()
+                task.cancel()
+                for end in await asyncio.gather(task, return_exceptions=True):
+                    assert isinstance(end, UpstreamConnection | asyncio.CancelledError)
+                    if isinstance(end, UpstreamConnection):
+                        end.abort()
+                count += 1
+    assert count > 2

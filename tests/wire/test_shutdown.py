@@ -1,0 +1,84 @@
+"""The end: what is on its way is told, and nothing new begins."""
+
+import asyncio
+
+import pytest
+from support.client import Client, get, request
+from support.sidecar import Running, Start
+from support.turns import turns
+from support.upstream import Do, ScriptedUpstream
+
+from proxy.core.policy import CircuitPolicy
+
+ONE_FAILURE = CircuitPolicy(consecutive_failures=1)
+
+
+async def _stop(proxy: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stops it, and fails if it waits for anybody."""
+    monkeypatch.setattr("proxy.app._LAST_WORDS_S", 60.0)
+    async with asyncio.timeout(5):
+        await proxy.sidecar.stop()
+
+
+async def test_what_is_under_way_is_told_and_what_was_pipelined_behind_it_does_not_begin(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = await start(circuit=ONE_FAILURE)
+    async with ScriptedUpstream([Do.STALL]) as upstream, await Client.connect(proxy.port) as client:
+        await client.send(get(f"http://{upstream.authority}/1") + get(f"http://{upstream.authority}/2"))
+        await (await upstream.connection(0)).until(b"GET /1")
+        await _stop(proxy, monkeypatch)
+        answer = await client.answer()
+        assert (answer.status, answer.header("X-Breaker-Reason")) == (503, "draining")
+        assert answer.header("Connection") == "close"
+        assert await client.rest() == b""
+        assert len(upstream.connections) == 1
+        assert b"/2" not in upstream.connections[0].received
+    assert str((await proxy.report()).outcome) == "neutral"
+
+
+async def test_a_request_just_after_the_stop_does_not_begin(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = await start(circuit=ONE_FAILURE)
+    async with (
+        ScriptedUpstream([Do.STALL]) as upstream,
+        await Client.connect(proxy.port) as first,
+        await Client.connect(proxy.port) as second,
+    ):
+        await first.send(get(f"http://{upstream.authority}/1"))
+        await (await upstream.connection(0)).until(b"GET /1")
+        stopping = asyncio.create_task(_stop(proxy, monkeypatch))
+        await asyncio.sleep(0)
+        await second.send(get(f"http://{upstream.authority}/2"))
+        await stopping
+        assert (await first.answer()).status == 503
+        assert await _end(second) == b""
+        assert len(upstream.connections) == 1
+    await proxy.report()
+
+
+async def test_an_idle_client_does_not_hold_the_stop(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = await start()
+    async with await Client.connect(proxy.port) as client:
+        await turns()
+        await _stop(proxy, monkeypatch)
+        assert await client.rest() == b""
+
+
+async def test_a_tunnel_under_way_is_cut(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = await start(circuit=ONE_FAILURE)
+    async with ScriptedUpstream([Do.STALL]) as upstream, await Client.connect(proxy.port) as client:
+        await client.send(request("CONNECT", upstream.authority))
+        await client.reader.readuntil(b"\r\n\r\n")
+        await _stop(proxy, monkeypatch)
+        assert await client.rest() == b""
+    assert str((await proxy.report()).outcome) == "neutral"
+
+
+async def _end(client: Client) -> bytes:
+    """What comes until the end, be it a reset for what was not read."""
+    try:
+        return await client.rest()
+    except ConnectionError:
+        return b""
