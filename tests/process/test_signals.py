@@ -1,0 +1,97 @@
+"""How the process ends: what is in flight is answered, and who asks is told."""
+
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
+
+import pytest
+from support.outage import LocalUpstream
+from support.process import PATIENCE_S, RunningProxy, get, until
+
+ENDINGS = [signal.SIGTERM, signal.SIGINT]
+# Only what the test does can end it within the time that a test has.
+PATIENT = {"quiet": "0s", "timeout": "10m"}
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate"
+
+
+@contextmanager
+def in_flight(proxy: RunningProxy) -> Iterator[tuple[HTTPConnection, socket.socket]]:
+    """A request that waits for its answer: the client's connection, and the upstream's end of the other."""
+    with socket.create_server(("127.0.0.1", 0)) as upstream:
+        upstream.settimeout(PATIENCE_S)
+        with closing(HTTPConnection("127.0.0.1", proxy.proxy_port, timeout=PATIENCE_S)) as client:
+            client.request("GET", f"http://127.0.0.1:{upstream.getsockname()[1]}/")
+            held, _ = upstream.accept()
+            with held:
+                held.settimeout(PATIENCE_S)
+                assert held.recv(65536).startswith(b"GET / HTTP/1.1\r\n")
+                yield client, held
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_an_idle_process_ends_with_0(ending: signal.Signals) -> None:
+    with RunningProxy(drain={"timeout": "10m"}) as proxy:
+        proxy.send(ending)
+        assert proxy.ended() == 0
+        assert [line["event"] for line in proxy.lines] == ["started", "draining", "stopped"]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_what_is_in_flight_is_answered(ending: signal.Signals) -> None:
+    with RunningProxy(drain=PATIENT) as proxy, in_flight(proxy) as (client, held):
+        proxy.send(ending)
+        proxy.told("draining")
+        assert proxy.admin("/readyz").status == 503
+        held.sendall(ANSWER)
+        answer = client.getresponse()
+        assert (answer.status, answer.read()) == (200, b"late")
+        assert proxy.ended() == 0
+
+
+def test_draining_is_told_and_new_requests_still_pass() -> None:
+    with RunningProxy(drain=PATIENT) as proxy, LocalUpstream() as upstream:
+        assert proxy.admin("/readyz").status == 200
+        with in_flight(proxy) as (client, held):
+            proxy.send(signal.SIGTERM)
+            until(lambda: proxy.admin("/readyz").status == 503, "it stays ready")
+            assert proxy.admin("/readyz").content == b"draining\n"
+            assert proxy.admin("/livez").status == 200
+            assert get(proxy.proxy_port, upstream.url).status == 200
+            held.sendall(ANSWER)
+            assert client.getresponse().status == 200
+        assert proxy.ended() == 0
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_second_signal_ends_it_at_once(ending: signal.Signals) -> None:
+    with RunningProxy(drain=PATIENT) as proxy, in_flight(proxy) as (client, _):
+        proxy.send(ending)
+        proxy.told("draining")
+        proxy.send(ending)
+        answer = client.getresponse()
+        assert (answer.status, answer.getheader("X-Breaker-Reason")) == (503, "draining")
+        assert answer.getheader("Retry-After") == "1"
+        assert proxy.ended() == 0
+
+
+def test_drain_timeout_ends_it() -> None:
+    with RunningProxy(drain={"timeout": "100ms"}) as proxy, in_flight(proxy) as (client, held):
+        proxy.send(signal.SIGTERM)
+        answer = client.getresponse()
+        assert (answer.status, answer.getheader("X-Breaker-Reason")) == (503, "draining")
+        assert held.recv(1) == b""
+        assert proxy.ended() == 0
+
+
+def test_an_open_tunnel_does_not_outlive_drain_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as upstream:
+        address = f"127.0.0.1:{upstream.getsockname()[1]}"
+        with RunningProxy(drain={"timeout": "100ms"}) as proxy:
+            with socket.create_connection(("127.0.0.1", proxy.proxy_port), PATIENCE_S) as client:
+                client.sendall(f"CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
+                assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+                proxy.send(signal.SIGTERM)
+                assert client.recv(1) == b""
+                assert proxy.ended() == 0
