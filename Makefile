@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check format test test-system mutants bench-core coverage pictures clean
+.PHONY: help run demo check format test test-system mutants bench-core pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,9 +47,10 @@ format: $(VENV)/.dev ## format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: $(VENV)/.dev ## all tests that need only Python, with 100 % branch coverage of the core
-	$(BIN)/coverage run -m pytest --ignore=tests/system $(ARGS)
+test: $(VENV)/.dev ## all tests that need only Python, with 100 % branch coverage of the core by its own tests
+	$(BIN)/coverage run -m pytest tests/core $(ARGS)
 	$(BIN)/coverage report --include='proxy/core/*' --fail-under=100 --show-missing
+	$(BIN)/python -m pytest tests --ignore=tests/core --ignore=tests/system $(ARGS)
 
 test-system: $(VENV)/.dev ## tests with real servers and clients in other languages (installs them)
 	tests/system/install

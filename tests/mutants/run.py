@@ -29,9 +29,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CORE = Path("tests/core")
 # At once; how long it all takes is told for two.
 PROCESSES = 2
-MACHINES = [f"{CORE}/test_registry_machine.py", f"{CORE}/test_breaker_machine.py"]
 # Too slow to be asked about each bug.
-SLOW = {*MACHINES, f"{CORE}/test_million_hosts.py"}
+MACHINES = [f"{CORE}/test_registry_machine.py", f"{CORE}/test_breaker_machine.py"]
 # The same tests in the same order with the same examples each time, up to the first that fails; what hangs
 # has failed as well.
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=no", "--timeout=60", "-p", "no:cacheprovider"]
@@ -328,7 +327,7 @@ Stages = Sequence[list[str]]
 
 def quick_tests() -> list[str]:
     """All tests of the core but the slow ones; those of the traps first, since they find the most."""
-    tests = {str(path.relative_to(ROOT)) for path in (ROOT / CORE).glob("test_*.py")} - SLOW
+    tests = {str(path.relative_to(ROOT)) for path in (ROOT / CORE).glob("test_*.py")} - set(MACHINES)
     return sorted(tests, key=lambda path: ("traps" not in path, path))
 
 

@@ -216,17 +216,23 @@ async def test_a_fault_behind_an_exchange_is_logged_and_closes_without_a_word(
 
 
 @pytest.mark.usefixtures("start")
-async def test_a_client_that_leaves_cancels_the_line_which_can_see_why() -> None:
+@pytest.mark.parametrize("by", ["close", "half-close", "reset"])
+async def test_a_client_that_leaves_cancels_the_line_which_can_see_why(by: str) -> None:
     bare = Bare()
     bare.stall = True
-    async with bare.listening() as port:
-        async with await Client.connect(port) as client:
-            await client.send(GOOD + b"\r\n")
-            while not bare.seen:
-                await asyncio.sleep(0)
-            connection = bare.seen[0].protocol
-            assert isinstance(connection, ClientConnection)
-            assert not connection.is_lost
+    async with bare.listening() as port, await Client.connect(port) as client:
+        await client.send(GOOD + b"\r\n")
+        while not bare.seen:
+            await asyncio.sleep(0)
+        connection = bare.seen[0].protocol
+        assert isinstance(connection, ClientConnection)
+        assert not connection.is_lost
+        if by == "close":
+            client.close()
+        elif by == "half-close":
+            client.writer.write_eof()
+        else:
+            client.writer.transport.abort()
         await bare.cancelled.wait()
         assert connection.is_lost
 

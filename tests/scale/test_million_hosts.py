@@ -57,6 +57,8 @@ def call_a_million() -> Seen:
         else:
             rig.call((SUCCESS, FAILED, REFUSED)[number % 3], now, host)
         most = max(most, len(circuits))
+        if most > circuits.limits.max_circuits:
+            break  # before it takes all memory there is
     grown_bytes = resident_bytes() - warm_bytes
     now = HOSTS / CALLS_PER_S
     opened = [change.key for change in rig.heard if change.to_state is State.OPEN]
