@@ -254,6 +254,16 @@ def test_the_sweeper_shows_what_is_due() -> None:
     ]
 
 
+def test_the_sweeper_is_no_touch() -> None:
+    rig = rig_of()
+    with rig.admit(0.0, "a") as permit:
+        permit.settle(SUCCESS, 1.0)
+        rig.circuits.advance(800.0)
+    # It was touched at 1, and swept at 800.
+    rig.circuits.advance(901.0)
+    assert keys(rig) == []
+
+
 def test_what_was_forced_closed_comes_to_rest_when_that_ends() -> None:
     rig = rig_of(max_circuits=2)
     rig.circuits.force("a", rig.policy, Force.CLOSED, 0.0, ttl_s=20.0)

@@ -80,6 +80,15 @@ def test_trap_a_slow_upload_as_a_probe_reopens_a_healthy_circuit() -> None:
     assert rig.state(99.0) is CLOSED
 
 
+def test_trap_an_upload_that_the_upstream_is_taking_as_a_probe_reopens_a_healthy_circuit() -> None:
+    rig = half_open(recovery_threshold=1)
+    permit, call = rig.waiting(Awaited.UPSTREAM_WINDOW, 30.0)
+    with permit:
+        call.upstream_took(78.0)
+        # The lease ended at 80, and the upstream owed; but it had taken content a moment before.
+        assert rig.state(81.0) is HALF_OPEN
+
+
 def test_trap_a_silent_tunnel_as_a_probe_reopens_a_healthy_circuit() -> None:
     rig = half_open()
     permit, _ = rig.waiting(Awaited.TUNNEL_BYTES, 30.0)
@@ -255,6 +264,15 @@ def test_trap_one_tenants_endpoint_on_a_shared_host_cuts_off_the_others() -> Non
     assert rig.passes(60.0, endpoint=f"{HOST}#other")
 
 
+def test_trap_one_silent_endpoint_called_again_and_again_cuts_off_its_host() -> None:
+    rig = Rig(policy(key=BY_PATH))
+    for number in range(600):
+        if rig.passes(float(number), endpoint=f"{HOST}#broken"):
+            rig.silence(float(number), f"{HOST}#broken")
+    assert rig.state(600.0, HOST) is CLOSED
+    assert rig.passes(600.0, endpoint=f"{HOST}#other")
+
+
 def test_trap_a_silent_host_whose_endpoints_are_each_called_once_never_trips() -> None:
     rig = Rig(policy(key=BY_PATH))
     for number in range(5):
@@ -305,7 +323,8 @@ def test_trap_a_listener_that_raises_or_that_calls_back_into_the_circuit_breaks_
         if change.trigger is Trigger.CONSECUTIVE_FAILURES and change.at < 1.0:
             rig.circuits.force(HOST, rig.policy, Force.OPEN, change.at, ttl_s=5.0)
 
-    rig = Rig(policy(recovery_threshold=2), listeners=(raises, calls_back, raises))
+    late: list[Transition] = []
+    rig = Rig(policy(recovery_threshold=2), listeners=(raises, calls_back, raises, late.append))
     rig.fail(5, 0.0)
     assert rig.refusal(1.0) == ("circuit_forced_open", 4)
     assert rig.state(5.0) is HALF_OPEN
@@ -313,6 +332,7 @@ def test_trap_a_listener_that_raises_or_that_calls_back_into_the_circuit_breaks_
     rig.call(ALIVE, 65.0)
     assert rig.state(65.0) is CLOSED
     assert len(rig.faults) == 2 * len(rig.heard)
+    assert late == rig.heard, "everybody hears everything in the order in which it happened"
     assert rig.circuit().in_flight == 0
 
 
@@ -340,6 +360,7 @@ def test_trap_a_listener_takes_the_only_probe_of_the_call_that_woke_it() -> None
         (b"tomorrow", 30.0),
         (b"1e400", 30.0),
         (b"\x00\xff", 30.0),
+        (b"5", 30.0),
         (b"100", 100.0),
     ],
 )
