@@ -126,6 +126,10 @@ class ClientConnection(web.RequestHandler):
         self.tunnel = tunnel
         # Typed for aiohttp's WebSocket reader, of which it calls these two methods alone.
         self.set_parser(cast("Any", _TunnelSink(tunnel)))
+        if self._ahead > self._max_ahead and self.transport is not None:
+            # Its turn has come. aiohttp, which holds little yet, has not paused it and will not resume it.
+            self.transport.resume_reading()
+        self._ahead = 0
 
     def cut(self, *, ends_by_close: bool) -> None:
         """Ends the connection in the middle of an answer, so that nobody takes it for the end of it.

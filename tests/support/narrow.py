@@ -71,8 +71,8 @@ class NarrowClient(Client):
         _set(self._transport, socket.SO_RCVBUF, _WIDE)
         self._transport.resume_reading()
 
-    def leave(self) -> None:
-        """Closes at once, with whatever was not read."""
+    def close(self) -> None:
+        """Leaves at once, with whatever was not read."""
         self._transport.abort()
 
     @property
@@ -94,8 +94,12 @@ class Leg:
         assert isinstance(self.protocol, UpstreamConnection)
         return self.protocol
 
+    def widen(self) -> None:
+        """Gives it a wide window upwards."""
+        _set(self.transport, socket.SO_SNDBUF, _WIDE)
 
-def narrow_legs(monkeypatch: pytest.MonkeyPatch) -> list[Leg]:
+
+def narrow_legs(monkeypatch: pytest.MonkeyPatch, window: int = _LEG) -> list[Leg]:
     """Every leg that the proxy makes from now on, in their order."""
     legs: list[Leg] = []
 
@@ -103,7 +107,7 @@ def narrow_legs(monkeypatch: pytest.MonkeyPatch) -> list[Leg]:
         made, received = kind.connection_made, kind.data_received
 
         def connection_made(self: UpstreamConnection | Tunnel, transport: asyncio.BaseTransport) -> None:
-            _set(transport, socket.SO_SNDBUF, _LEG)
+            _set(transport, socket.SO_SNDBUF, window)
             legs.append(Leg(self, cast("asyncio.Transport", transport)))
             made(self, transport)  # type: ignore[arg-type]  # of the kind that `watch` was given
 

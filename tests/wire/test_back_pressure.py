@@ -1,6 +1,7 @@
 """A side that does not read holds up its own exchange, and nothing else: no memory, no connection."""
 
 import asyncio
+import socket
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from support.sidecar import Start
 from support.turns import turns, until
 from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Step, Take, Wait
 
-from proxy.core.policy import CircuitPolicy, Seconds, Timeouts
+from proxy.core.policy import Bytes, CircuitPolicy, Limits, Seconds, Timeouts
 from proxy.wire.dialer import Dialer
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -49,16 +50,15 @@ async def test_a_connection_whose_reading_is_paused_does_not_serve_the_next_requ
     head, last = _length(FILL + 100), b"y" * 100
     first = [Expect(), Send(head + b"x" * FILL), Wait(end), Send(last), Expect(), Send(OK), Do.STALL]
     async with ScriptedUpstream(first, [Expect(), Send(OK), Do.STALL]) as upstream:
-        client = await NarrowClient.connect_to(proxy)
-        await client.send(get(f"http://{upstream.authority}/"))
-        await until(lambda: legs and legs[0].received == len(head) + FILL)
-        assert client.other_end.writing_paused
-        response = legs[0].forwarding.response
-        # What is there does not pause the reading yet; the last bytes do.
-        monkeypatch.setattr("proxy.wire.upstream.HIGH_WATER", response.buffered)
-        end.set()
-        await until(lambda: response.complete)
-        client.leave()
+        async with await NarrowClient.connect_to(proxy) as client:
+            await client.send(get(f"http://{upstream.authority}/"))
+            await until(lambda: legs and legs[0].received == len(head) + FILL)
+            assert client.other_end.writing_paused
+            response = legs[0].forwarding.response
+            # What is there does not pause the reading yet; the last bytes do.
+            monkeypatch.setattr("proxy.wire.upstream.HIGH_WATER", response.buffered)
+            end.set()
+            await until(lambda: response.complete)
         await proxy.report()
         assert proxy.sidecar.pool.idle == 0
         async with await Client.connect(proxy.port) as next_client:
@@ -80,8 +80,7 @@ async def test_a_client_that_stops_reading_leaves_no_connection_behind(
     start: Start, method: str, steps: list[Step], outcome: str
 ) -> None:
     proxy = await start(circuit=ONE_FAILURE, timeouts=Timeouts(tunnel_idle=Seconds(60)))
-    async with ScriptedUpstream(steps) as upstream:
-        client = await NarrowClient.connect_to(proxy)
+    async with ScriptedUpstream(steps) as upstream, await NarrowClient.connect_to(proxy) as client:
         url = upstream.authority if method == "CONNECT" else f"http://{upstream.authority}/"
         await client.send(request(method, url))
         await until(lambda: client.other_end.writing_paused)
@@ -89,7 +88,6 @@ async def test_a_client_that_stops_reading_leaves_no_connection_behind(
         proxy.clock.now += 60
         exchange = await proxy.report()
         await until(lambda: not proxy.sidecar.listener.connections)
-        client.leave()
     assert str(exchange.outcome) == outcome
     assert proxy.state(upstream.authority) in (None, "closed")
 
@@ -101,40 +99,64 @@ async def test_refusals_do_not_pile_up_for_a_client_that_does_not_read_them(star
         async with await Client.connect(proxy.port) as opener:
             await opener.send(asked)
             assert (await opener.answer()).status == 502
-        client = await NarrowClient.connect_to(proxy)
-        client.writer.write(asked * 2000)
-        await until(lambda: client.proxy_side.is_closing() or len(proxy.exchanges) == 2001)
-        assert client.proxy_side.get_write_buffer_size() < HELD / 8
-        assert len(proxy.exchanges) < 1000
-        client.leave()
+        async with await NarrowClient.connect_to(proxy) as client:
+            client.writer.write(asked * 2000)
+            await until(lambda: client.proxy_side.is_closing() or len(proxy.exchanges) == 2001)
+            assert client.proxy_side.get_write_buffer_size() < HELD / 8
+            assert len(proxy.exchanges) < 1000
 
 
 async def test_what_comes_behind_a_connect_stops_the_client_where_the_upstream_does_not_read(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    legs = narrow_legs(monkeypatch)
-    # So much that no kernel takes it at once.
-    monkeypatch.setattr("proxy.wire.listener.READ_BUFFER", HELD)
+    legs = narrow_legs(monkeypatch, window=4096)
     connect = asyncio.Event()
     _hold_dialing(monkeypatch, connect, connected=False)
     proxy = await start()
-    read_on = asyncio.Event()
-    size = 4 * HELD
-    script = [Wait(read_on), Take(size), Send(b"all"), Do.STALL]
-    async with ScriptedUpstream(script) as upstream:
+    loop, size = asyncio.get_running_loop(), HELD
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         async with await NarrowClient.connect_to(proxy) as client:
             client.read_on()
-            client.writer.write(request("CONNECT", upstream.authority) + b"z" * size)
-            # Until the listener holds as much as it wants to.
+            authority = f"127.0.0.1:{listening.getsockname()[1]}"
+            client.writer.write(request("CONNECT", authority) + b"z" * size)
+            # Until the listener holds as much as it wants to; it is more than what two kernels take.
             await until(lambda: not client.proxy_side.is_reading())
             connect.set()
             assert await client.reader.readexactly(len(ESTABLISHED)) == ESTABLISHED
             assert not client.proxy_side.is_reading()
+            accepted, _ = await loop.sock_accept(listening)
+            with accepted:
+                legs[0].widen()
+                received = 0
+                while received < size:
+                    received += len(await loop.sock_recv(accepted, size))
+        exchange = await proxy.report()
+    assert exchange.request_bytes == size
+
+
+@pytest.mark.parametrize("ahead", [1_000, 10_000, 100_000])
+async def test_a_client_that_was_stopped_behind_its_connect_is_read_on(
+    start: Start, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    """The listener stops it at twice `max_head`, aiohttp only at 64 KiB."""
+    connect = asyncio.Event()
+    _hold_dialing(monkeypatch, connect, connected=False)
+    proxy = await start(limits=Limits(max_head=Bytes(2048)))
+    async with ScriptedUpstream([Take(ahead), Expect(b"more"), Send(b"all"), Do.STALL]) as upstream:
+        async with await NarrowClient.connect_to(proxy) as client:
+            client.read_on()
+            await client.send(request("CONNECT", upstream.authority))
             await turns()
-            assert legs[0].transport.get_write_buffer_size() < 2 * HELD
-            read_on.set()
-            assert await client.reader.readexactly(3) == b"all"
-    assert (await proxy.report()).request_bytes == size
+            client.writer.write(b"z" * ahead)
+            await until(lambda: ahead < 4096 or not client.proxy_side.is_reading())
+            connect.set()
+            assert await client.reader.readexactly(len(ESTABLISHED)) == ESTABLISHED
+            await client.send(b"more")
+            async with asyncio.timeout(5):
+                assert await client.reader.readexactly(3) == b"all"
+    assert (await proxy.report()).request_bytes == ahead + 4
 
 
 async def test_what_an_upstream_says_at_once_stops_it_where_the_client_does_not_read(
@@ -146,16 +168,15 @@ async def test_what_an_upstream_says_at_once_stops_it_where_the_client_does_not_
     proxy = await start()
     size = 2_000_000
     async with ScriptedUpstream([Send(b"x" * size), Do.STALL]) as upstream:
-        client = await NarrowClient.connect_to(proxy)
-        await client.send(request("CONNECT", upstream.authority))
-        await until(lambda: legs and not legs[0].transport.is_reading())
-        connected.set()
-        await until(lambda: client.other_end.writing_paused)
-        await turns()
-        assert not legs[0].transport.is_reading()
-        assert client.proxy_side.get_write_buffer_size() < HELD
-        client.read_on()
-        received = await client.reader.readexactly(len(ESTABLISHED) + size)
-        assert received == ESTABLISHED + b"x" * size
-        client.close()
+        async with await NarrowClient.connect_to(proxy) as client:
+            await client.send(request("CONNECT", upstream.authority))
+            await until(lambda: legs and not legs[0].transport.is_reading())
+            connected.set()
+            await until(lambda: client.other_end.writing_paused)
+            await turns()
+            assert not legs[0].transport.is_reading()
+            assert client.proxy_side.get_write_buffer_size() < HELD
+            client.read_on()
+            received = await client.reader.readexactly(len(ESTABLISHED) + size)
+            assert received == ESTABLISHED + b"x" * size
     assert (await proxy.report()).response_bytes == size

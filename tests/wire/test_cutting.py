@@ -1,6 +1,7 @@
 """Ends that must not be taken for another: a cut answer for a whole one, last words for none."""
 
 import asyncio
+import socket
 
 import pytest
 from support.client import Client, request
@@ -10,10 +11,12 @@ from support.turns import turns, until
 from support.upstream import Do, Expect, ScriptedUpstream, Send, Step, Wait
 
 from proxy.core.policy import CircuitPolicy
+from proxy.wire.upstream import UpstreamConnection
 
 ONE_FAILURE = CircuitPolicy(consecutive_failures=1)
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"
+REFUSAL = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig"
 TO_THE_END = b"HTTP/1.0 200 OK\r\n\r\nhalf"
 
 
@@ -93,11 +96,9 @@ async def test_the_last_bytes_of_a_client_arrive_although_the_upstream_closed_fi
 
 
 async def test_an_upstream_that_refuses_an_upload_and_resets_has_answered(start: Start) -> None:
-    """It closes with content unread, and what we send meets the reset before we have read its answer."""
-    rounds, size = 25, 1_000_000
+    rounds, size = 20, 1_000_000
     proxy = await start(circuit=ONE_FAILURE)
-    refusal = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig"
-    async with ScriptedUpstream([Expect(), Send(refusal), Do.RESET]) as upstream:
+    async with ScriptedUpstream([Expect(), Send(REFUSAL), Do.RESET]) as upstream:
         for number in range(1, rounds + 1):
             async with await Client.connect(proxy.port) as client:
                 head = request("POST", f"http://{upstream.authority}/", f"Content-Length: {size}")
@@ -107,3 +108,35 @@ async def test_an_upstream_that_refuses_an_upload_and_resets_has_answered(start:
             assert (answer.status, answer.content) == (413, b"big")
             assert str((await proxy.report(number)).outcome) == "alive"
     assert proxy.state(upstream.authority) == "closed"
+
+
+async def test_a_refusal_is_read_although_what_we_sent_met_the_reset_before(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The upstream closes with content unread, between our last look at the socket and our write."""
+    proxy = await start(circuit=ONE_FAILURE)
+    loop, write = asyncio.get_running_loop(), UpstreamConnection.write
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        for number in range(1, 11):
+            async with await Client.connect(proxy.port) as client:
+                await client.send(request("POST", url, "Content-Length: 20") + b"unread")
+                accepted, _ = await loop.sock_accept(listening)
+                await loop.sock_recv(accepted, 1)
+
+                def refuse_and_write(
+                    self: UpstreamConnection, part: bytes, upstream: socket.socket = accepted
+                ) -> None:
+                    upstream.send(REFUSAL)
+                    upstream.close()
+                    write(self, part)
+
+                with monkeypatch.context() as patch:
+                    patch.setattr(UpstreamConnection, "write", refuse_and_write)
+                    await client.send(b"more")
+                    answer = await client.answer("POST")
+            assert (answer.status, answer.content) == (413, b"big")
+            exchange = await proxy.report(number)
+            assert exchange.request_bytes == len(b"unreadmore")
+            assert str(exchange.outcome) == "alive"

@@ -11,6 +11,7 @@ from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Step, Take,
 
 from proxy.core.outcome import Verdict
 from proxy.core.policy import CircuitPolicy
+from proxy.wire.upstream import UpstreamConnection
 
 ONE_FAILURE = CircuitPolicy(consecutive_failures=1)
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
@@ -31,14 +32,35 @@ async def test_leaving_a_quiet_event_stream_is_no_failure(start: Start) -> None:
         async with await Client.connect(proxy.port) as client:
             await client.send(get(f"http://{upstream.authority}/"))
             await client.reader.readuntil(EVENT)
-            proxy.clock.now += 4000
-            await turns()
+            proxy.clock.now += 4
         exchange = await proxy.report()
     assert exchange.client_left
     assert exchange.error is None
     assert str(exchange.outcome) == "success"
     assert _booked(proxy) == {Verdict.SUCCESS: 1}
     assert proxy.state(upstream.authority) == "closed"
+
+
+async def test_an_event_stream_may_be_quiet_for_long(start: Start) -> None:
+    proxy = await start(circuit=ONE_FAILURE)
+    go_on = asyncio.Event()
+    stream = [Expect(), Send(STREAM + EVENT), Wait(go_on), Send(EVENT), Do.STALL]
+    async with (
+        ScriptedUpstream(stream) as upstream,
+        ScriptedUpstream([Do.STALL]) as silent,
+        await Client.connect(proxy.port) as client,
+        await Client.connect(proxy.port) as other,
+    ):
+        await client.send(get(f"http://{upstream.authority}/"))
+        await client.reader.readuntil(EVENT)
+        await other.send(get(f"http://{silent.authority}/"))
+        await (await silent.connection(0)).until(b"GET")
+        proxy.clock.now += 4000
+        # By now the deadlines have been looked at.
+        assert (await other.answer()).status == 504
+        go_on.set()
+        await client.reader.readuntil(EVENT)
+        assert len(proxy.exchanges) == 1
 
 
 async def test_an_event_stream_that_breaks_is_cut_and_was_judged_before(start: Start) -> None:
@@ -112,29 +134,23 @@ async def test_a_100_does_not_turn_the_upstreams_debt_into_the_clients(
 ) -> None:
     """It comes while the upstream has stopped reading, as the client sent without waiting for it."""
     legs = narrow_legs(monkeypatch)
+    # Its kernel would take a last kilobyte at any time.
+    monkeypatch.setattr(UpstreamConnection, "resume_writing", lambda _: None)
     proxy = await start(circuit=ONE_FAILURE)
     go_on, never = asyncio.Event(), asyncio.Event()
     async with ScriptedUpstream([Expect(), Wait(go_on), Send(CONTINUE), Wait(never)]) as upstream:
-        client = await Client.connect(proxy.port)
-        size = 8_000_000
-        head = request(
-            "POST", f"http://{upstream.authority}/", "Expect: 100-continue", f"Content-Length: {size}"
-        )
-        client.writer.write(head + b"x" * size)
-        await until(lambda: legs and legs[0].forwarding.writing_paused)
-        # So that the kernels have taken what they take.
-        await turns(500)
-        go_on.set()
-        assert await client.reader.readuntil(b"\r\n\r\n") == CONTINUE
-
-        def later() -> bool:
-            # Time goes on until what the kernels still take has been taken.
-            proxy.clock.now += 1
-            return bool(proxy.exchanges)
-
-        await until(later)
-        exchange = await proxy.report()
-        client.writer.transport.abort()
+        async with await NarrowClient.connect_to(proxy) as client:
+            client.read_on()
+            size = 4_000_000
+            length = f"Content-Length: {size}"
+            head = request("POST", f"http://{upstream.authority}/", "Expect: 100-continue", length)
+            client.writer.write(head + b"x" * size)
+            await until(lambda: legs and legs[0].forwarding.writing_paused)
+            go_on.set()
+            assert await client.reader.readuntil(b"\r\n\r\n") == CONTINUE
+            await turns()
+            proxy.clock.now += 61
+            exchange = await proxy.report()
     assert exchange.error is not None
     assert exchange.error.error_type == "connection_write_timeout"
     assert str(exchange.outcome) == "failure(response_timeout)"
