@@ -122,8 +122,10 @@ class Permit:
                 _tell(host, SUCCESS, now)
             if endpoint is not None and endpoint.is_probe:
                 self._tell_own(endpoint, outcome, now)
+                self.settled = True
         elif host is not None and host.is_probe:
             self._tell_own(host, outcome, now)
+            self.settled = True
         return outcome
 
     def settle(self, outcome: Outcome, now: float) -> None:

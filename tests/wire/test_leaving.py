@@ -1,6 +1,8 @@
 """Who owed the next move when a client left, or a deadline passed; and that report and circuit agree."""
 
 import asyncio
+import socket
+import struct
 
 import pytest
 from support.client import Client, get, request
@@ -79,14 +81,18 @@ async def test_an_event_stream_that_breaks_is_cut_and_was_judged_before(start: S
     assert _booked(proxy) == {Verdict.SUCCESS: 1}
 
 
-async def test_a_client_that_leaves_a_tunnel_that_worked_is_reported_as_it_was_booked(start: Start) -> None:
+async def test_a_client_that_resets_a_tunnel_that_worked_is_reported_as_it_was_booked(start: Start) -> None:
     proxy = await start(circuit=ONE_FAILURE)
     async with ScriptedUpstream([Send(b"hi"), Do.STALL]) as upstream:
         client = await Client.connect(proxy.port)
         await client.send(request("CONNECT", upstream.authority))
         await client.reader.readuntil(b"hi")
+        # An orderly end would be a half-close.
+        raw = client.writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.writer.transport.abort()
         exchange = await proxy.report()
+    assert exchange.client_left
     assert str(exchange.outcome) == "success"
     assert _booked(proxy) == {Verdict.SUCCESS: 1}
 

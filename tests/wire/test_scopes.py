@@ -156,6 +156,19 @@ async def test_too_many_in_flight_of_one_upstream(start: Start) -> None:
         assert (await first.answer()).status == 200
 
 
+async def test_a_probe_whose_content_is_cut_is_reported_as_it_was_booked(start: Start) -> None:
+    proxy = await start(circuit=CircuitPolicy(consecutive_failures=1))
+    half = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"
+    async with ScriptedUpstream(script(answer_of(500)), [Expect(), Send(half)]) as upstream:
+        async with await Client.connect(proxy.port) as client:
+            assert await call(client, f"http://{upstream.authority}/") == (500, None)
+            proxy.clock.now += 30
+            await client.send(get(f"http://{upstream.authority}/"))
+            assert (await client.rest()).endswith(b"half")
+        assert str((await proxy.report(2)).outcome) == "success"
+        assert proxy.state(upstream.authority) == "half_open"
+
+
 async def test_a_probe_whose_client_uploads_slowly_keeps_its_circuit_half_open(start: Start) -> None:
     """The trap: a slow upload as a probe reopens a healthy circuit; its lease ends while the client owes."""
     proxy = await start(circuit=CircuitPolicy(consecutive_failures=1))
