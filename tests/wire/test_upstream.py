@@ -186,6 +186,36 @@ async def test_content_that_ends_with_the_connection_is_whole_at_its_end() -> No
         assert await content_of(connection) == b"until"
         assert await connection.content() == b""
         assert not fit(connection)
+        # It closes without being told to: nobody is left to read from.
+        while connection.transport is not None:
+            await asyncio.sleep(0)
+
+
+async def test_a_connection_that_ends_behind_its_response_is_not_fit() -> None:
+    go_on = asyncio.Event()
+    async with ScriptedUpstream([Expect(), Send(OK), Wait(go_on)]) as upstream:
+        async with connected(upstream) as connection:
+            ask(connection)
+            await connection.next_head()
+            assert await content_of(connection) == b"ok"
+            assert fit(connection)
+            go_on.set()
+            while not connection.is_lost:
+                await asyncio.sleep(0)
+            assert not fit(connection)
+
+
+async def test_a_connection_whose_content_waits_to_be_taken_is_not_fit() -> None:
+    head = OK_LINE + b"Content-Length: %d\r\n\r\n" % (HIGH_WATER + 1)
+    async with ScriptedUpstream([Expect(), Send(head + b"z" * (HIGH_WATER + 1)), Do.STALL]) as upstream:
+        async with connected(upstream) as connection:
+            ask(connection)
+            await connection.next_head()
+            while not connection.response.complete:
+                await asyncio.sleep(0)
+            assert not fit(connection)
+            assert len(connection.take()) == HIGH_WATER + 1
+            assert fit(connection)
 
 
 @pytest.mark.parametrize(
