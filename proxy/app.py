@@ -1,6 +1,7 @@
 """The composition root: builds the parts, listens, drains. It alone knows core, wire and control."""
 
 import asyncio
+import gc
 import os
 import random
 import secrets
@@ -8,27 +9,33 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from aiohttp import web
 
 from proxy.control import log
 from proxy.control.admin import application
 from proxy.control.metrics import Metrics
-from proxy.core.errors import ProxyInternalResponse
+from proxy.core.errors import Draining
 from proxy.core.exchange import Entry, Exchange
 from proxy.core.policies import Policies
 from proxy.core.policy import AddressClass, Endpoint, Settings
 from proxy.core.registry import Circuits
+from proxy.core.routes import Routes
 from proxy.wire.deadlines import Deadlines
 from proxy.wire.dialer import Dialer
 from proxy.wire.forward import Forwarding
 from proxy.wire.handler import Handler
 from proxy.wire.heads import Heads
-from proxy.wire.listener import Listener
+from proxy.wire.listener import Clients, Listener
+from proxy.wire.naming import Naming
 from proxy.wire.pool import Pool
 from proxy.wire.resolver import Resolver
 from proxy.wire.tunnel import Tunnels
 
+# An exchange leaves no cyclic garbage behind, so there is little to find; by default it would be looked for
+# with every tenth request, among all that 64 clients have under way.
+_GC_THRESHOLDS = (10_000, 20, 50)
 # How often drain looks whether it is done.
 _DRAIN_TICK_S = 0.05
 # How long the exchanges that are cut at the end have to write their last answer.
@@ -62,7 +69,7 @@ class Sidecar:
         self._clock = clock
         self._on_exchange = on_exchange
         self._draining = False
-        self._server: asyncio.Server | None = None
+        self._servers: dict[str, asyncio.Server] = {}
 
         self.circuits = Circuits(
             settings.limits, draw=draw, listeners=(log.circuit_changed,), on_fault=log.listener_failed
@@ -71,20 +78,26 @@ class Sidecar:
         dialer = Dialer(self._resolver, clock)
         self.pool = Pool(dialer, clock, settings.limits, settings.timeouts.upstream_idle)
         heads = Heads(self.name, via=settings.via)
-        forwarding = Forwarding(self.pool, clock, settings.limits, heads)
-        self.tunnels = Tunnels(dialer, clock)
+        self.tunnels = Tunnels(dialer, clock, settings.limits)
+        forwarding = Forwarding(self.pool, self.tunnels, clock, settings.limits, heads)
         self.deadlines = Deadlines(clock, self._tick)
         self.handler = Handler(
             name=self.name,
             circuits=self.circuits,
             policies=Policies(settings),
             deadlines=self.deadlines,
-            carries={Entry.FORWARD: forwarding.carry, Entry.TUNNEL: self.tunnels.carry},
+            carries={
+                Entry.FORWARD: forwarding.carry,
+                Entry.REVERSE: forwarding.carry,
+                Entry.TUNNEL: self.tunnels.carry,
+            },
             report=self._report,
             clock=clock,
-            max_head=settings.limits.max_head,
         )
-        self.listener = Listener(self.handler.handle, self.handler.refuse, settings.limits, settings.timeouts)
+        self.clients = Clients(self.handler, settings.limits, settings.timeouts, clock())
+        self.listeners = {"listen.proxy": self._listener(None)}
+        if settings.listen.reverse is not None:
+            self.listeners["listen.reverse"] = self._listener(Routes(settings.routes))
         self._access = log.AccessLog(settings.log)
         self.metrics = Metrics(
             self.circuits,
@@ -98,10 +111,21 @@ class Sidecar:
             application(self.metrics, self._readiness), handle_signals=False, access_log=None
         )
 
+    def _listener(self, routes: Routes | None) -> Listener:
+        naming = Naming(self.name, self.settings.limits.max_head, routes)
+        return Listener(
+            partial(self.handler.handle, naming), self.handler, self.clients, self.settings.limits
+        )
+
     @property
     def proxy_port(self) -> int:
         """The port that clients connect to, once started."""
-        return int(self._server.sockets[0].getsockname()[1]) if self._server is not None else 0
+        return _port(self._servers.get("listen.proxy"))
+
+    @property
+    def reverse_port(self) -> int:
+        """The port that clients of routes connect to, once started; 0 without one."""
+        return _port(self._servers.get("listen.reverse"))
 
     @property
     def admin_port(self) -> int:
@@ -120,10 +144,12 @@ class Sidecar:
         try:
             with _listening("listen.admin", listen.admin):
                 await web.TCPSite(self._admin, listen.admin.host, listen.admin.port).start()
-            with _listening("listen.proxy", listen.proxy):
-                self._server = await loop.create_server(
-                    self.listener, listen.proxy.host, listen.proxy.port, backlog=1024
-                )
+            for key, listener in self.listeners.items():
+                endpoint = listen.proxy if listen.reverse is None or key == "listen.proxy" else listen.reverse
+                with _listening(key, endpoint):
+                    self._servers[key] = await loop.create_server(
+                        listener, endpoint.host, endpoint.port, backlog=1024
+                    )
         except ListenError:
             await self.stop()
             raise
@@ -149,20 +175,24 @@ class Sidecar:
     async def stop(self) -> None:
         """Ends everything: what has no answer yet gets 503 `draining`, what has begun is cut."""
         self._draining = True
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers.values():
+            server.close()
         # Idle clients go, and no client's next request begins.
-        self.listener.pre_shutdown()
-        self.deadlines.fail_all(ProxyInternalResponse("the proxy is shutting down", reason="draining"))
+        for listener in self.listeners.values():
+            listener.pre_shutdown()
+        self.deadlines.fail_all(Draining("the proxy is shutting down"))
         with suppress(TimeoutError):
             await asyncio.wait_for(self.handler.idle(), _LAST_WORDS_S)
-        await self.listener.shutdown(_LAST_WORDS_S)
+        self.clients.end_lingering()
+        for listener in self.listeners.values():
+            await listener.shutdown(_LAST_WORDS_S)
         self.deadlines.stop()
         self.pool.close()
         await self._admin.cleanup()
         await self._resolver.close()
 
     def _tick(self, now: float) -> None:
+        self.clients.sweep(now)
         self.pool.sweep(now)
         self.circuits.advance(now)
 
@@ -176,7 +206,7 @@ class Sidecar:
         """Why no new traffic should come, or None."""
         if self._draining:
             return "draining"
-        return None if self._server is not None else "starting"
+        return None if len(self._servers) == len(self.listeners) else "starting"
 
 
 async def run(settings: Settings) -> None:
@@ -197,6 +227,9 @@ async def run(settings: Settings) -> None:
         loop.add_signal_handler(number, stop)
     sidecar = Sidecar(settings)
     await sidecar.start()
+    # What has been built so far stays for ever: the collector need not look at it again.
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
     log.started(sidecar.name, settings, sidecar.proxy_port, sidecar.admin_port)
     if settings.egress.addresses is not AddressClass.ANY:
         log.egress_not_guarded(settings.egress.addresses)
@@ -209,6 +242,10 @@ async def run(settings: Settings) -> None:
         task.cancel()
     await sidecar.stop()
     log.stopped()
+
+
+def _port(server: asyncio.Server | None) -> int:
+    return int(server.sockets[0].getsockname()[1]) if server is not None else 0
 
 
 @contextmanager

@@ -23,12 +23,14 @@ class ProxyError(Exception):
         phrase: the reason phrase, short (Go's clients show nothing else of a refused CONNECT).
         outcome: what this says of the upstream's health.
         retry_after_s: whole seconds for `Retry-After`, or None.
+        keeps_alive: whether the client's connection may live on behind the answer.
         refused: whether a circuit or a limit turned the exchange away before it cost anything; such an
             answer gets no line in the log.
     """
 
     error_type: ClassVar[str] = ""
     default_reason: ClassVar[str] = ""
+    keeps_alive: ClassVar[bool] = True
     refused: ClassVar[bool] = False
     status: ClassVar[int] = 502
     retry_after_s: int | None = None
@@ -99,6 +101,20 @@ class DnsTimeout(ProxyError):
     phrase = "Name resolution timed out"
 
 
+class DestinationNotFound(ProxyError):
+    """404: no route of `routes:` fits the request."""
+
+    status = 404
+    default_reason = "no_route"
+    phrase = "No route"
+
+
+class ProxyLoopDetected(ProxyError):
+    """502: the request has been through this very proxy, as its `Via` says (RFC 9110 section 7.6.3)."""
+
+    phrase = "Proxy loop"
+
+
 class ConnectionRefused(ProxyError):
     """502: nothing listens at the upstream's address."""
 
@@ -128,6 +144,15 @@ class ConnectionTerminated(ProxyError):
     outcome = failed(FailureKind.RESET)
 
 
+class KeptAliveClosed(ConnectionTerminated):
+    """502: a kept-alive connection was closed as the request went out, which says nothing of the upstream.
+
+    RFC 9112 section 9.5: an idle connection may be closed at any time.
+    """
+
+    outcome = NEUTRAL
+
+
 class ConnectionReadTimeout(ProxyError):
     """The upstream fell silent in the middle of a response; the response is cut."""
 
@@ -148,6 +173,7 @@ class HttpRequestError(ProxyError):
     """4xx: the request itself is at fault; the connection closes behind the answer."""
 
     status = 400
+    keeps_alive = False
     default_reason = "bad_request"
     phrase = "Bad request"
 
@@ -166,6 +192,14 @@ class HeadTooLarge(HttpRequestError):
     status = 431
     default_reason = "head_too_large"
     phrase = "Request head too large"
+
+
+class TargetTooLong(HttpRequestError):
+    """414: the request-target is longer than `limits.max_head`."""
+
+    status = 414
+    default_reason = "target_too_long"
+    phrase = "Request target too long"
 
 
 class VersionNotSupported(HttpRequestError):
@@ -228,11 +262,32 @@ class HttpProtocolError(ProxyError):
 
 
 class ProxyInternalResponse(ProxyError):
+    """An answer that is ours to give, without asking an upstream."""
+
+
+class Draining(ProxyInternalResponse):
     """503: the proxy is going away."""
 
     status = 503
+    keeps_alive = False
+    default_reason = "draining"
     phrase = "Proxy is draining"
     retry_after_s = 1
+
+
+class MaxForwardsReached(ProxyInternalResponse):
+    """200: an OPTIONS that was to come this far and no further (RFC 9110 section 7.6.2)."""
+
+    status = 200
+    default_reason = "max_forwards"
+    phrase = "OK"
+
+
+class TraceNotAnswered(MaxForwardsReached):
+    """405: a TRACE that was to come this far. It is not reflected: its fields may hold credentials."""
+
+    status = 405
+    phrase = "Method not allowed"
 
 
 class ProxyInternalError(ProxyError):

@@ -5,7 +5,6 @@ exchange then (our deadline, the client's leaving, the end of a probe's lease) i
 watches the deadlines is in `wire/deadlines.py`; here is no clock.
 """
 
-from dataclasses import dataclass
 from enum import Enum
 
 from proxy.core import errors
@@ -16,6 +15,7 @@ from proxy.core.target import Target
 FOREVER = float("inf")
 # An upstream that took content so short a time before the end of a probe's lease is at work.
 TOOK_LATELY_S = 5.0
+_TOTAL_OVER = "the exchange took longer than timeouts.total"
 
 
 class Side(Enum):
@@ -27,66 +27,89 @@ class Side(Enum):
 
 
 class Awaited(Enum):
-    """What an exchange waits for."""
+    """What an exchange waits for, who owes it, and the error if it does not come in time.
 
-    NOTHING = "nothing"
-    ADDRESS = "address"
-    CONNECTION = "connection"
-    REQUEST_CONTENT = "request content"
-    UPSTREAM_WINDOW = "upstream's window"
-    RESPONSE_HEAD = "response head"
-    RESPONSE_CONTENT = "response content"
-    CLIENT_WINDOW = "client's window"
-    TUNNEL_FIRST_BYTES = "first bytes through the tunnel"
-    TUNNEL_BYTES = "bytes through the tunnel"
+    Attributes:
+        owed_by: the side whose move is awaited.
+        upstream_owes: whether that is the upstream; asked several times in every exchange.
+        in_tunnel: whether it is awaited in a tunnel.
+    """
 
-    # Members are singletons; Enum's own hash is written in Python, and a request waits several times.
-    __hash__ = object.__hash__
-
-
-@dataclass(frozen=True, slots=True)
-class _Wait:
-    """Who owes what is awaited, and the error if it does not come in time."""
-
-    owed_by: Side
-    error: type[errors.ProxyError] = errors.ProxyInternalError
-    details: str = ""
-    outcome: Outcome | None = None
-    in_tunnel: bool = False
-
-
-_WAITS = {
-    Awaited.NOTHING: _Wait(Side.PROXY),
-    Awaited.ADDRESS: _Wait(Side.PROXY, errors.DnsTimeout, "the resolver did not answer in time"),
-    Awaited.CONNECTION: _Wait(
-        Side.UPSTREAM, errors.ConnectionTimeout, "the upstream did not accept a connection in time"
-    ),
-    Awaited.REQUEST_CONTENT: _Wait(
-        Side.CLIENT, errors.ClientTimeout, "the content of the request did not arrive in time"
-    ),
-    Awaited.UPSTREAM_WINDOW: _Wait(
-        Side.UPSTREAM, errors.ConnectionWriteTimeout, "the upstream stopped reading the request"
-    ),
-    Awaited.RESPONSE_HEAD: _Wait(
-        Side.UPSTREAM, errors.HttpResponseTimeout, "the upstream sent no response head in time"
-    ),
-    Awaited.RESPONSE_CONTENT: _Wait(
-        Side.UPSTREAM, errors.ConnectionReadTimeout, "the upstream stopped sending its response"
-    ),
-    Awaited.CLIENT_WINDOW: _Wait(
-        Side.CLIENT, errors.ClientTimeout, "the client stopped reading the response"
-    ),
-    Awaited.TUNNEL_FIRST_BYTES: _Wait(
+    NOTHING = "nothing", Side.PROXY, errors.ProxyInternalError, ""
+    ADDRESS = "address", Side.PROXY, errors.DnsTimeout, "the resolver did not answer in time"
+    CONNECTION = (
+        "connection",
+        Side.UPSTREAM,
+        errors.ConnectionTimeout,
+        "the upstream did not accept a connection in time",
+    )
+    REQUEST_CONTENT = (
+        "request content",
+        Side.CLIENT,
+        errors.ClientTimeout,
+        "the content of the request did not arrive in time",
+    )
+    UPSTREAM_WINDOW = (
+        "upstream's window",
+        Side.UPSTREAM,
+        errors.ConnectionWriteTimeout,
+        "the upstream stopped reading the request",
+    )
+    RESPONSE_HEAD = (
+        "response head",
+        Side.UPSTREAM,
+        errors.HttpResponseTimeout,
+        "the upstream sent no response head in time",
+    )
+    RESPONSE_CONTENT = (
+        "response content",
+        Side.UPSTREAM,
+        errors.ConnectionReadTimeout,
+        "the upstream stopped sending its response",
+    )
+    CLIENT_WINDOW = (
+        "client's window",
+        Side.CLIENT,
+        errors.ClientTimeout,
+        "the client stopped reading the response",
+    )
+    TUNNEL_FIRST_BYTES = (
+        "first bytes through the tunnel",
         Side.UPSTREAM,
         errors.ConnectionReadTimeout,
         "the upstream said nothing through the tunnel",
         failed(FailureKind.TUNNEL),
-        in_tunnel=True,
-    ),
-    Awaited.TUNNEL_BYTES: _Wait(
-        Side.CLIENT, errors.ConnectionReadTimeout, "the tunnel was idle", NEUTRAL, in_tunnel=True
-    ),
-}
+        True,
+    )
+    TUNNEL_BYTES = (
+        "bytes through the tunnel",
+        Side.CLIENT,
+        errors.ConnectionReadTimeout,
+        "the tunnel was idle",
+        NEUTRAL,
+        True,
+    )
+
+    def __init__(  # noqa: PLR0917 -- the columns of the table above
+        self,
+        what: str,
+        owed_by: Side,
+        error: type[errors.ProxyError],
+        details: str,
+        outcome: Outcome | None = None,
+        in_tunnel: bool = False,  # noqa: FBT001, FBT002
+    ) -> None:
+        self.what = what
+        self.owed_by = owed_by
+        self.error = error
+        self.details = details
+        self.outcome = outcome or error.outcome
+        self.in_tunnel = in_tunnel
+        self.upstream_owes = owed_by is Side.UPSTREAM
+
+
+# A member is looked up on its class in Python; these are read in every exchange.
+_NOTHING = Awaited.NOTHING
 
 
 class Entry(Enum):
@@ -94,6 +117,7 @@ class Entry(Enum):
 
     FORWARD = "forward"
     TUNNEL = "tunnel"
+    REVERSE = "reverse"
 
 
 class Source(Enum):
@@ -103,12 +127,20 @@ class Source(Enum):
     PROXY = "proxy"
 
 
-@dataclass(slots=True)
+# A member is looked up on its class in Python; it is read in every exchange.
+_BY_PROXY = Source.PROXY
+
+
 class Exchange:
     """What is known of one exchange so far.
 
+    The facts have their defaults on the class, since most exchanges change few of them.
+
     Attributes:
+        entry: how its target was named.
+        method: of the request.
         started: monotonic seconds, like `owed_since` and `deadline`.
+        ends_at: when it is over in any case (`timeouts.total`).
         body: the framing of the request.
         request_bytes, response_bytes: content passed on, without heads and chunk framing.
         begun: the client has received bytes of the answer, so that no other answer can follow.
@@ -121,14 +153,11 @@ class Exchange:
         at_lease: what the facts said then, once something has changed since.
     """
 
-    entry: Entry
-    method: str
-    started: float
     target: Target | None = None
     body: Body = NO_BODY
     address: str | None = None
     status: int | None = None
-    source: Source = Source.PROXY
+    source: Source = _BY_PROXY
     error: errors.ProxyError | None = None
     outcome: Outcome = NEUTRAL
     client_left: bool = False
@@ -140,26 +169,37 @@ class Exchange:
     dns_s: float | None = None
     connect_s: float | None = None
     head_s: float | None = None
-    awaited: Awaited = Awaited.NOTHING
+    awaited: Awaited = _NOTHING
     owed_since: float = 0.0
     deadline: float = FOREVER
+    ends_at: float = FOREVER
     upstream_s: float = 0.0
     upstream_took_at: float = -FOREVER
     lease_at: float = FOREVER
     at_lease: Outcome | None = None
 
+    def __init__(self, entry: Entry, method: str, started: float) -> None:
+        self.entry = entry
+        self.method = method
+        self.started = started
+
+    def __repr__(self) -> str:
+        target = "nowhere" if self.target is None else self.target.host_port
+        return f"<Exchange {self.entry.value} {self.method} {target} awaits {self.awaited.what}>"
+
     def wait_for(self, awaited: Awaited, timeout_s: float, now: float) -> None:
         """Says what is waited for from now on, and for how long at most."""
         self._turn(now)
         self.awaited = awaited
-        self.deadline = now + timeout_s
-        if _WAITS[awaited].in_tunnel:
+        deadline = now + timeout_s
+        self.deadline = min(self.ends_at, deadline)
+        if awaited.in_tunnel:
             self.upstream_s = 0.0
 
     def wait_over(self, now: float) -> None:
         """Says that nobody owes anything: we are at work ourselves."""
         self._turn(now)
-        self.awaited = Awaited.NOTHING
+        self.awaited = _NOTHING
         self.deadline = FOREVER
 
     def upstream_took(self, now: float) -> None:
@@ -171,7 +211,7 @@ class Exchange:
     def _turn(self, now: float) -> None:
         if now >= self.lease_at:
             self._keep_facts()
-        if _WAITS[self.awaited].owed_by is Side.UPSTREAM:
+        if self.awaited.upstream_owes:
             self.upstream_s += now - self.owed_since
         self.owed_since = now
 
@@ -190,8 +230,7 @@ class Exchange:
             return self.at_lease
         if self.upstream_took_at >= self.lease_at - TOOK_LATELY_S:
             return NEUTRAL
-        wait = _WAITS[self.awaited]
-        return wait.outcome or wait.error.outcome
+        return self.awaited.outcome
 
     def total_upstream_s(self, now: float) -> float:
         """For how long the upstream has owed the next move, all waits together."""
@@ -199,9 +238,12 @@ class Exchange:
 
     def upstream_owed_s(self, now: float) -> float:
         """For how long the upstream has owed the next move; 0 if another side owes it."""
-        return now - self.owed_since if _WAITS[self.awaited].owed_by is Side.UPSTREAM else 0.0
+        return now - self.owed_since if self.awaited.upstream_owes else 0.0
 
     def timed_out(self) -> errors.ProxyError:
         """The error for a deadline that passed, by what was awaited."""
-        wait = _WAITS[self.awaited]
-        return wait.error(wait.details, outcome=wait.outcome)
+        awaited = self.awaited
+        if self.deadline == self.ends_at:
+            # Whose fault it is has not changed by that: the one who owes.
+            return errors.HttpResponseTimeout(_TOTAL_OVER, outcome=awaited.outcome)
+        return awaited.error(awaited.details, outcome=awaited.outcome)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from proxy.core.overlay import HostPattern
-from proxy.core.policy import CircuitPolicy, Seconds, Settings, Timeouts, Upstream
+from proxy.core.policy import CircuitPolicy, OpenAction, Seconds, Settings, Timeouts, Upstream
 
 # Peers choose the hosts. Beyond so many the cache starts anew: an entry is cheap to find again.
 MAX_CACHED = 4096
@@ -15,6 +15,7 @@ class UpstreamPolicy:
 
     circuit: CircuitPolicy
     timeouts: Timeouts
+    open_action: OpenAction = OpenAction.RESPOND
 
 
 class Policies:
@@ -50,9 +51,11 @@ class Policies:
 def _overlaid(settings: Settings, upstream: Upstream | None) -> UpstreamPolicy:
     circuit = settings.circuit
     timeouts = settings.timeouts
+    open_action = settings.open_action
     if upstream is not None:
         circuit = upstream.circuit.onto(circuit)
         timeouts = upstream.timeouts.onto(timeouts)
+        open_action = upstream.open_action or open_action
     if circuit.probe_lease is None:
         circuit = replace(circuit, probe_lease=Seconds(timeouts.lease_s))
-    return UpstreamPolicy(circuit, timeouts)
+    return UpstreamPolicy(circuit, timeouts, open_action)

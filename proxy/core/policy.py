@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from typing import Annotated
 
 from proxy.core.overlay import HostPattern, Overlay
+from proxy.core.route import Route
 from proxy.core.scope import BY_HOST, CircuitKey
 from proxy.core.statuses import Statuses
 
@@ -99,6 +100,17 @@ class PathLog(Enum):
     FULL = "full"
 
 
+class OpenAction(Enum):
+    """What a client gets whose call a circuit refuses (`open_action`).
+
+    `respond` answers 503. `close` closes the connection without a byte, for dispatchers that take any answer
+    for a delivery.
+    """
+
+    RESPOND = "respond"
+    CLOSE = "close"
+
+
 class Mode(Enum):
     """Whether circuits act (`circuit.mode`).
 
@@ -116,6 +128,7 @@ class Listen:
 
     proxy: Endpoint = Endpoint("127.0.0.1", 3128)
     admin: Endpoint = Endpoint("127.0.0.1", 3129)
+    reverse: Endpoint | None = None
     open_relay: bool = False
 
 
@@ -185,11 +198,13 @@ class Timeouts:
     dns: Annotated[Seconds, Range(least=0.001)] = Seconds(5)
     connect: Annotated[Seconds, Range(least=0.001)] = Seconds(5)
     tls: Annotated[Seconds, Range(least=0.001)] = Seconds(5)
+    request_head: Annotated[Seconds, Range(least=0.001)] = Seconds(15)
     head: Annotated[Seconds, Range(least=0.001)] = Seconds(30)
     body_idle: Annotated[Seconds, Range(least=0.001)] = Seconds(60)
     tunnel_idle: Annotated[Seconds, Range(least=0.001)] = Seconds(3600)
     client_idle: Annotated[Seconds, Range(least=0.001)] = Seconds(600)
     upstream_idle: Annotated[Seconds, Range(least=0)] = Seconds(4)
+    total: Annotated[Seconds, Range(least=0)] = Seconds(0)
 
     @property
     def lease_s(self) -> float:
@@ -204,6 +219,8 @@ class Limits:
     max_circuits: Annotated[int, Range(least=1)] = 10_000
     circuit_idle: Annotated[Seconds, Range(least=0.001)] = Seconds(900)
     max_per_host: Annotated[int, Range(least=1)] = 500
+    max_connections: Annotated[int, Range(least=1)] = 2000
+    max_tunnels: Annotated[int, Range(least=1)] = 1000
     max_head: Annotated[Bytes, Range(least=1024, most=1024 * 1024)] = Bytes(32 * 1024)
     max_fields: Annotated[int, Range(least=16, most=10_000)] = 128
     idle_per_host: Annotated[int, Range(least=0)] = 64
@@ -255,6 +272,7 @@ class Upstream:
     match: HostPattern
     circuit: Overlay[CircuitPolicy] = field(default_factory=Overlay[CircuitPolicy])
     timeouts: Overlay[Timeouts] = field(default_factory=Overlay[Timeouts])
+    open_action: OpenAction | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,6 +284,7 @@ class Settings:
     listen: Listen = field(default_factory=Listen)
     circuit: CircuitPolicy = field(default_factory=CircuitPolicy)
     upstreams: tuple[Upstream, ...] = ()
+    routes: tuple[Route, ...] = ()
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
     egress: Egress = field(default_factory=Egress)
@@ -273,6 +292,7 @@ class Settings:
     metrics: Metrics = field(default_factory=Metrics)
     log: Log = field(default_factory=Log)
     drain: Drain = field(default_factory=Drain)
+    open_action: OpenAction = OpenAction.RESPOND
     via: bool = True
 
 
@@ -285,6 +305,13 @@ def conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.name is not None and not _NAME.fullmatch(settings.name):
         expected = "a letter, then up to 63 letters, digits, '.', '_' or '-'"
         yield "name", f"expected {expected} (it stands in Via and Proxy-Status)"
+    if settings.listen.reverse is not None and not settings.routes:
+        yield "listen.reverse", "no routes: say under routes: which upstream gets what"
+    if settings.routes and settings.listen.reverse is None:
+        yield "routes", "nobody listens for them: set listen.reverse to an address such as 127.0.0.1:3130"
+    for index, route in enumerate(settings.routes):
+        if route.upstream.scheme != "http":
+            yield f"routes[{index}].upstream", "this version speaks only http:// to the upstream of a route"
     general = list(_circuit_conflicts("", settings.circuit, settings.timeouts, settings.limits))
     yield from general
     told = {wrong for _, wrong in general}

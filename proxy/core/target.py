@@ -5,8 +5,9 @@ signatures of webhooks cover it. Only the host is lower-cased, for the circuit's
 """
 
 import re
-from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
+from typing import NamedTuple
 
 from proxy.core.errors import HttpRequestError, NotAProxyRequest
 
@@ -17,14 +18,15 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 _AUTHORITY = re.compile(
     r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9._-]{1,255}))(?::(?P<port>[0-9]{0,5}))?"
 )
-_ABSOLUTE = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?]*)(?P<rest>.*)", re.DOTALL)
+_ORIGIN = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?]*)")
+# Dispatchers call the same origins again and again. Peers choose them, so they are bounded.
+_MAX_ORIGINS = 4096
 # RFC 3986 section 3.3 and 3.4, looser: any visible ASCII, since clients send more than they should and
 # upstreams understand it. A space or a control character would break the request line; '#' is never sent.
 _ORIGIN_FORM = re.compile(r"[!\"$-~]*")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """The scheme, host, port and path of one request.
 
     Attributes:
@@ -57,23 +59,26 @@ def from_absolute_form(request_target: str, method: str) -> Target:
         raise NotAProxyRequest(
             "this is a proxy: send it requests in absolute-form, by setting HTTP_PROXY to its address"
         )
-    parts = _ABSOLUTE.fullmatch(request_target)
-    if parts is None:
-        raise HttpRequestError("the request-target is not an absolute URI")
-    scheme = parts["scheme"].lower()
-    if scheme not in DEFAULT_PORTS:
-        raise HttpRequestError("the scheme is neither http nor https")
-    rest = parts["rest"]
-    if not _ORIGIN_FORM.fullmatch(rest):
-        raise HttpRequestError("the request-target has characters that no URI has")
-    if not rest and method == "OPTIONS":
+    end = request_target.find("/", request_target.find("://") + 3)
+    origin = request_target if end < 0 else request_target[:end]
+    if "?" in origin:
+        origin = origin.partition("?")[0]
+    scheme, host, port, authority = _parts_of(origin)
+    if method == "OPTIONS" and origin == request_target:
         # RFC 9112 section 3.2.4: the last proxy MUST send "*" for an OPTIONS whose URI has no path and query.
-        rest = "*"
-    elif not rest.startswith("/"):
-        # RFC 9112 section 3.2.1: an empty path is sent as "/".
-        rest = "/" + rest
-    host, port = _host_and_port(parts["authority"], DEFAULT_PORTS[scheme])
-    return Target(scheme, host, port, rest, parts["authority"])
+        return Target(scheme, host, port, "*", authority)
+    return Target(scheme, host, port, origin_form(request_target[len(origin) :]), authority)
+
+
+def origin_form(path_and_query: str) -> str:
+    """Checks what is to stand in a request line; an empty path becomes `/` (RFC 9112 section 3.2.1).
+
+    Raises:
+        HttpRequestError: 400.
+    """
+    if not _ORIGIN_FORM.fullmatch(path_and_query):
+        raise HttpRequestError("the request-target has characters that no URI has")
+    return path_and_query if path_and_query.startswith("/") else "/" + path_and_query
 
 
 def from_authority_form(request_target: str) -> Target:
@@ -82,11 +87,29 @@ def from_authority_form(request_target: str) -> Target:
     Raises:
         HttpRequestError: 400.
     """
-    host, port = _host_and_port(request_target, None)
+    host, port = host_and_port(request_target, None)
     return Target("", host, port, "", request_target)
 
 
-def _host_and_port(authority: str, default_port: int | None) -> tuple[str, int]:
+@lru_cache(_MAX_ORIGINS)
+def _parts_of(origin: str) -> tuple[str, str, int, str]:
+    """Scheme, host, port, and the authority as written."""
+    parts = _ORIGIN.fullmatch(origin)
+    if parts is None:
+        raise HttpRequestError("the request-target is not an absolute URI")
+    scheme = parts["scheme"].lower()
+    if scheme not in DEFAULT_PORTS:
+        raise HttpRequestError("the scheme is neither http nor https")
+    host, port = host_and_port(parts["authority"], DEFAULT_PORTS[scheme])
+    return scheme, host, port, parts["authority"]
+
+
+def host_and_port(authority: str, default_port: int | None) -> tuple[str, int]:
+    """The host, lower case and without brackets, and the port of an authority.
+
+    Raises:
+        HttpRequestError: 400.
+    """
     if "@" in authority:
         # RFC 9110 section 4.2.4: userinfo SHOULD be treated as an error, "it is likely being used to
         # obscure the authority".

@@ -6,27 +6,36 @@ is in `wire/heads.py`.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from aiohttp import HttpVersion10, HttpVersion11, web
+from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web import RequestPayloadError
 
-from proxy.core.errors import HttpRequestError
-from proxy.core.exchange import FOREVER, Awaited, Exchange, Source
-from proxy.core.headers import Body, Fields, Framing, end_to_end
-from proxy.core.permit import Permit
-from proxy.core.policies import UpstreamPolicy
-from proxy.core.policy import Limits, Timeouts
+from proxy.core.errors import HttpRequestError, KeptAliveClosed
+from proxy.core.exchange import Awaited, Source
+from proxy.core.headers import Body, Framing
+from proxy.core.policy import Limits
 from proxy.core.retry_after import retry_after_at
-from proxy.core.target import Target
+from proxy.wire.call import Call
+from proxy.wire.client import CLOSE, KEEP, LINGER
 from proxy.wire.heads import Heads
-from proxy.wire.listener import CLOSE, KEEP
 from proxy.wire.parser import ResponseHead
 from proxy.wire.pool import Pool
+from proxy.wire.tunnel import Tunnels
 from proxy.wire.upstream import UpstreamConnection
 
+# RFC 9110 section 9.2.2: methods that may be sent again without asking, as their effect is the same.
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+# So much content is kept for a second try.
+_MAX_REPLAYED = 64 * 1024
 _LAST_CHUNK = b"0\r\n\r\n"
+_SWITCHING_PROTOCOLS = 101
+# Members are looked up on their class in Python; these are read in every exchange.
+_NONE, _CHUNKED, _CLOSE = Framing.NONE, Framing.CHUNKED, Framing.CLOSE
+_BY_UPSTREAM = Source.UPSTREAM
+_RESPONSE_HEAD, _RESPONSE_CONTENT = Awaited.RESPONSE_HEAD, Awaited.RESPONSE_CONTENT
+_IN_CHUNKS = Body(Framing.CHUNKED)
+_TO_THE_END = Body(Framing.CLOSE)
 
 
 class Forwarding:
@@ -34,74 +43,104 @@ class Forwarding:
 
     Args:
         pool: lends connections.
+        tunnels: carry what has become a WebSocket.
         clock: monotonic seconds.
         limits: `max_head` and `max_fields`.
         heads: makes the heads that go out.
     """
 
-    def __init__(self, pool: Pool, clock: Callable[[], float], limits: Limits, heads: Heads) -> None:
-        self._pool = pool
-        self._clock = clock
-        self._limits = limits
-        self._heads = heads
+    def __init__(
+        self, pool: Pool, tunnels: Tunnels, clock: Callable[[], float], limits: Limits, heads: Heads
+    ) -> None:
+        self.pool = pool
+        self.tunnels = tunnels
+        self.clock = clock
+        self.limits = limits
+        self.heads = heads
 
-    async def carry(
-        self,
-        exchange: Exchange,
-        target: Target,
-        policy: UpstreamPolicy,
-        request: web.BaseRequest,
-        permit: Permit,
-    ) -> web.StreamResponse:
+    async def carry(self, call: Call) -> web.StreamResponse:
         """Forwards one request and relays its response.
 
         Raises:
             ProxyError: what went wrong; if `exchange.begun`, the response can only be cut.
         """
-        with await self._pool.connect(exchange, target, policy.timeouts) as upstream:
-            permit.connected(self._clock())
-            upstream.begin(request.method, self._limits.max_head, self._limits.max_fields)
-            relay = _Relay(exchange, request, upstream, permit, policy.timeouts, self._clock, self._heads)
-            # The field that tells the endpoint is meant for us.
-            ours = policy.circuit.key.header.encode("ascii")
-            return await relay.run(self._heads.request(target, request, exchange.body, ours))
+        relay = _Relay(self, call)
+        upstream = self.pool.take(call.exchange, call.target, self.clock())
+        if upstream is not None:
+            try:
+                with upstream:
+                    return await relay.run(upstream)
+            except KeptAliveClosed:
+                # RFC 9110 section 9.2.2 and RFC 9112 section 9.3.1: what may be repeated is, once.
+                if not relay.may_repeat:
+                    raise
+        with await self.pool.dial(call.exchange, call.target, call.policy.timeouts) as upstream:
+            return await relay.run(upstream)
 
 
-@dataclass(slots=True)
 class _Relay:
-    """One exchange on one connection: the request on its way up, the response on its way down."""
+    """One exchange: the request on its way up, the response on its way down."""
 
-    exchange: Exchange
-    request: web.BaseRequest
-    upstream: UpstreamConnection
-    permit: Permit
-    timeouts: Timeouts
-    clock: Callable[[], float]
-    heads: Heads
-    expects_continue: bool = False
-    body_idle_s: float = FOREVER
+    __slots__ = (
+        "_by",
+        "_call",
+        "_expects_continue",
+        "_first",
+        "_more",
+        "_sent",
+        "_silence_s",
+        "_upstream",
+        "_whole",
+    )
 
-    def __post_init__(self) -> None:
-        self.body_idle_s = self.timeouts.body_idle
+    _upstream: UpstreamConnection
 
-    async def run(self, head: bytes) -> web.StreamResponse:
+    def __init__(self, by: Forwarding, call: Call) -> None:
+        self._by = by
+        self._call = call
+        content, body = call.request.content, call.exchange.body
+        self._first = by.heads.request(call)
+        self._whole = True
+        # How long the upstream may be silent within its content.
+        self._silence_s = call.policy.timeouts.body_idle
+        self._expects_continue = False
+        # What has been sent behind the first piece; None if it is not kept for a second try.
+        self._more: list[bytes] | None = [] if call.request.method in _IDEMPOTENT else None
+        self._sent = 0
+        if body.framing is not _NONE:
+            piece = content.read_nowait(-1)
+            call.exchange.request_bytes = self._sent = len(piece)
+            self._whole = content.at_eof()
+            self._first += _framed(piece, body)
+            if self._whole and body.framing is _CHUNKED:
+                self._first += _LAST_CHUNK
+            self._expects_continue = not piece and not self._whole and call.head.expects_continue
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether the request may be sent once more: its method allows it, and all of its content is kept."""
+        return self._more is not None and self._sent <= _MAX_REPLAYED
+
+    async def run(self, upstream: UpstreamConnection) -> web.StreamResponse:
         """Sends the request, and answers with its response."""
-        exchange, request = self.exchange, self.request
-        body = exchange.body
-        piece = b"" if body.framing is Framing.NONE else request.content.read_nowait(-1)
-        exchange.request_bytes = len(piece)
-        whole = body.framing is Framing.NONE or request.content.at_eof()
-        self.upstream.write(head + _framed(piece, body, last=whole))
-        if whole:
-            self.upstream.request_sent()
-            self._await_next()
-            return await self._respond()
-        self.expects_continue = not piece and _expects_continue(request)
-        self._await_next()
+        by, call = self._by, self._call
+        now = by.clock()
+        call.permit.connected(now)
+        self._upstream = upstream
+        limits = by.limits
+        upstream.begin(call.request.method, limits.max_head, limits.max_fields, may_switch=call.upgrades)
+        upstream.write(self._first)
+        for piece in self._more or ():
+            upstream.write(piece)
+        if self._whole:
+            upstream.request_sent()
+            call.exchange.wait_for(_RESPONSE_HEAD, call.policy.timeouts.head, now)
+            return await self._respond(now)
+        self._await_next(now)
         try:
             async with asyncio.TaskGroup() as both:
                 sending = both.create_task(self._send())
-                answer = await self._respond()
+                answer = await self._respond(now)
                 # A response that is complete makes the rest of the request pointless.
                 sending.cancel()
         except BaseExceptionGroup as errors:
@@ -110,7 +149,8 @@ class _Relay:
 
     async def _send(self) -> None:
         """Passes the rest of the content on, as the client sends it and as the upstream takes it."""
-        exchange, upstream, content = self.exchange, self.upstream, self.request.content
+        exchange, upstream, content = self._call.exchange, self._upstream, self._call.request.content
+        clock = self._by.clock
         while not content.at_eof():
             try:
                 piece = await content.readany()
@@ -121,142 +161,170 @@ class _Relay:
             except OSError:
                 # The client is gone; the exchange is being cancelled.
                 return
+            if piece:
+                self._pass_on(piece)
             if upstream.is_lost:
                 # What the upstream has answered, or not, tells why.
                 return
-            self.expects_continue = False
-            exchange.request_bytes += len(piece)
-            if piece:
-                upstream.write(_framed(piece, exchange.body, last=False))
             if upstream.writing_paused:
-                self._await_next()
+                self._await_next(clock())
                 await upstream.drain()
+            now = clock()
             if upstream.has_taken_all:
-                exchange.upstream_took(self.clock())
-            self._await_next()
-        if exchange.body.framing is Framing.CHUNKED:
-            upstream.write(_LAST_CHUNK)
+                exchange.upstream_took(now)
+            self._await_next(now)
+        if exchange.body.framing is _CHUNKED:
+            self._write(_LAST_CHUNK)
         upstream.request_sent()
-        self._await_next()
+        self._whole = True
+        self._await_next(clock())
 
-    def _await_next(self) -> None:
+    def _pass_on(self, piece: bytes) -> None:
+        exchange = self._call.exchange
+        self._expects_continue = False
+        exchange.request_bytes += len(piece)
+        self._sent += len(piece)
+        if self._sent > _MAX_REPLAYED:
+            self._more = None
+        self._write(_framed(piece, exchange.body))
+
+    def _write(self, part: bytes) -> None:
+        if self._more is not None:
+            self._more.append(part)
+        self._upstream.write(part)
+
+    def _await_next(self, now: float) -> None:
         """Says who owes the next move, from how far both directions have come."""
-        if self.upstream.has_whole_request:
-            if self.exchange.begun:
-                self.exchange.wait_for(Awaited.RESPONSE_CONTENT, self.body_idle_s, self.clock())
+        exchange, timeouts, upstream = self._call.exchange, self._call.policy.timeouts, self._upstream
+        if upstream.has_whole_request:
+            if exchange.begun:
+                exchange.wait_for(_RESPONSE_CONTENT, self._silence_s, now)
             else:
-                self.exchange.wait_for(Awaited.RESPONSE_HEAD, self.timeouts.head, self.clock())
-        elif self.upstream.writing_paused:
-            self.exchange.wait_for(Awaited.UPSTREAM_WINDOW, self.timeouts.head, self.clock())
-        elif self.expects_continue:
+                exchange.wait_for(_RESPONSE_HEAD, timeouts.head, now)
+        elif upstream.writing_paused:
+            exchange.wait_for(Awaited.UPSTREAM_WINDOW, timeouts.head, now)
+        elif self._expects_continue:
             # RFC 9110 section 10.1.1: the client may wait for the upstream's 100, so the upstream owes.
-            self.exchange.wait_for(Awaited.RESPONSE_HEAD, self.timeouts.head, self.clock())
+            exchange.wait_for(_RESPONSE_HEAD, timeouts.head, now)
         else:
-            self.exchange.wait_for(Awaited.REQUEST_CONTENT, self.timeouts.body_idle, self.clock())
+            exchange.wait_for(Awaited.REQUEST_CONTENT, timeouts.body_idle, now)
 
-    async def _respond(self) -> web.StreamResponse:
-        exchange, request, upstream = self.exchange, self.request, self.upstream
-        asked = self.clock()
-        while (head := await upstream.next_head()).status < 200:  # noqa: PLR2004 -- RFC 9110 section 15.2
+    async def _respond(self, asked: float) -> web.StreamResponse:
+        """Relays the response from its first interim head to its end."""
+        by, call, upstream = self._by, self._call, self._upstream
+        exchange, permit, response = call.exchange, call.permit, upstream.response
+        while (head := await upstream.next_head()).status < 200 and head.status != _SWITCHING_PROTOCOLS:  # noqa: PLR2004 -- RFC 9110 section 15.2
             await self._relay_interim(head)
-        arrived = self.clock()
-        exchange.head_s = arrived - asked
+        now = by.clock()
+        exchange.head_s = now - asked
         exchange.status = head.status
-        exchange.source = Source.UPSTREAM
-        exchange.outcome = self.permit.head(head.status, _retry_after_at(head, arrived), arrived)
-
-        body = _body_for_client(head.body, request)
-        # An unfinished request leaves bytes on the connection that no later request can follow.
-        keep = (
-            body.framing is not Framing.CLOSE
-            and request.keep_alive
-            and request.version == HttpVersion11
-            and request.content.at_eof()
-        )
-        piece = upstream.take()
-        complete = upstream.response.complete
+        exchange.source = _BY_UPSTREAM
+        exchange.outcome = permit.head(head.status, _retry_after_at(head, now), now)
+        if head.status == _SWITCHING_PROTOCOLS:
+            return await self._switch(head, now)
+        body = _body_for_client(head.body, call)
+        keep = body.framing is not _CLOSE and call.may_follow
+        piece = response.take() if response.complete else upstream.take()
         exchange.response_bytes = len(piece)
         exchange.begun = True
-        exchange.ends_by_close = body.framing is Framing.CLOSE
-        _write(request, self.heads.response(head, body, keep=keep) + _framed(piece, body, last=complete))
-        if _is_event_stream(head.fields):
-            # Its silence and its client's leaving are how it lives and ends: it is judged at the head.
-            self.permit.settle(exchange.outcome, arrived)
-            self.body_idle_s = FOREVER
-        while not complete:
+        exchange.ends_by_close = body.framing is _CLOSE
+        out = by.heads.response(head, body, keep=keep)
+        if response.complete:
+            self._answer(out + self._end(piece, body))
+        else:
+            self._answer(out + _framed(piece, body))
+            await self._relay_content(body, now)
+        now = by.clock()
+        permit.settle(exchange.outcome, now)
+        if call.client.writing_paused:
+            # The next answer on this connection must not pile up behind one that is not read.
             await self._drain()
-            self._await_next()
+        exchange.wait_over(now)
+        if keep:
+            return KEEP
+        return CLOSE if call.request.content.at_eof() else LINGER
+
+    async def _relay_content(self, body: Body, now: float) -> None:
+        """Passes the content on that has not arrived together with the head."""
+        by, call, upstream = self._by, self._call, self._upstream
+        exchange, response = call.exchange, upstream.response
+        if _is_event_stream(response.head):
+            # Its silence and its client's leaving are how it lives and ends: it is judged at the head.
+            call.permit.settle(exchange.outcome, now)
+            self._silence_s = call.policy.timeouts.tunnel_idle
+        complete = False
+        while not complete:
+            if call.client.writing_paused:
+                await self._drain()
+            self._await_next(by.clock())
             piece = await upstream.content()
-            complete = upstream.response.complete
+            complete = response.complete
             exchange.response_bytes += len(piece)
-            _write(request, _framed(piece, body, last=complete))
-        self.permit.settle(exchange.outcome, self.clock())
-        # The next answer on this connection must not pile up behind one that is not read.
-        await self._drain()
-        exchange.wait_over(self.clock())
-        return KEEP if keep else CLOSE
+            self._answer(self._end(piece, body) if complete else _framed(piece, body))
 
     async def _relay_interim(self, head: ResponseHead) -> None:
         """Passes a 1xx on (RFC 9110 section 15.2: "MUST forward"; not to HTTP/1.0 clients)."""
-        if self.request.version == HttpVersion11:
-            _write(self.request, self.heads.interim(head))
-            await self._drain()
+        if self._call.is_http_1_1:
+            self._answer(self._by.heads.interim(head))
+            if self._call.client.writing_paused:
+                await self._drain()
         if head.status == 100:  # noqa: PLR2004 -- RFC 9110 section 15.2.1
-            self.expects_continue = False
-        self._await_next()
+            self._expects_continue = False
+        self._await_next(self._by.clock())
+
+    async def _switch(self, head: ResponseHead, now: float) -> web.StreamResponse:
+        """Lets the connection become a WebSocket: bytes from now on."""
+        call, upstream = self._call, self._upstream
+        # It is judged at the head; what follows is how it lives and ends.
+        call.permit.settle(call.exchange.outcome, now)
+        tail = upstream.response.tail
+        await self._by.tunnels.carry_on(call, upstream.hand_over, self._by.heads.switching(head), tail)
+        return CLOSE
+
+    def _answer(self, out: bytes) -> None:
+        transport = self._call.request.transport
+        # A client that has left has no transport any more; its exchange is about to be cancelled.
+        if out and transport is not None:
+            transport.write(out)
+
+    def _end(self, piece: bytes, body: Body) -> bytes:
+        """The last piece of content as it goes to the client."""
+        if body.framing is not _CHUNKED:
+            return piece
+        return _framed(piece, body) + self._by.heads.last_chunk(self._upstream.response.trailers)
 
     async def _drain(self) -> None:
-        if self.request.protocol.writing_paused:
-            self.exchange.wait_for(Awaited.CLIENT_WINDOW, self.timeouts.body_idle, self.clock())
-            await self.request.writer.drain()
-
-
-def _expects_continue(request: web.BaseRequest) -> bool:
-    """Whether the upstream is asked for a 100; an `Expect` that Connection names goes no further than us."""
-    return "Expect" in request.headers and any(
-        name.lower() == b"expect" and value.lower() == b"100-continue"
-        for name, value in end_to_end(request.raw_headers)
-    )
+        """Waits until the client has taken most of what was written."""
+        call = self._call
+        call.exchange.wait_for(Awaited.CLIENT_WINDOW, call.policy.timeouts.body_idle, self._by.clock())
+        await call.request.writer.drain()
 
 
 def _retry_after_at(head: ResponseHead, now: float) -> float | None:
     """When the upstream wants to be called again; a success does not say so."""
-    if head.status < 300:  # noqa: PLR2004 -- RFC 9110 section 10.2.3 names 503, 429 and redirections
+    # RFC 9110 section 10.2.3 names 503, 429 and redirections.
+    if head.status < 300 or not head.fields.has(b"retry-after"):  # noqa: PLR2004
         return None
-    wish = date = None
-    for name, value in head.fields:
-        lower = name.lower()
-        if lower == b"retry-after":
-            wish = value
-        elif lower == b"date":
-            date = value
-    return None if wish is None else retry_after_at(wish, date, now)
+    dates = head.fields.values(b"date")
+    return retry_after_at(head.fields.values(b"retry-after")[-1], dates[-1] if dates else None, now)
 
 
-def _write(request: web.BaseRequest, out: bytes) -> None:
-    # A client that has left has no transport any more; its exchange is about to be cancelled.
-    if out and request.transport is not None:
-        request.transport.write(out)
-
-
-def _framed(piece: bytes, body: Body, *, last: bool) -> bytes:
-    if body.framing is not Framing.CHUNKED:
+def _framed(piece: bytes, body: Body) -> bytes:
+    if body.framing is not _CHUNKED or not piece:
         return piece
-    chunk = b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
-    return chunk + _LAST_CHUNK if last else chunk
+    return b"%x\r\n%b\r\n" % (len(piece), piece)
 
 
-def _body_for_client(body: Body, request: web.BaseRequest) -> Body:
+def _body_for_client(body: Body, call: Call) -> Body:
     """How the client learns where the response ends (RFC 9112 section 6.1: no chunks for HTTP/1.0)."""
-    if body.framing is Framing.CLOSE and request.version != HttpVersion10:
-        return Body(Framing.CHUNKED)
-    if body.framing is Framing.CHUNKED and request.version == HttpVersion10:
-        return Body(Framing.CLOSE)
+    if body.framing is _CLOSE and call.is_http_1_1:
+        return _IN_CHUNKS
+    if body.framing is _CHUNKED and not call.is_http_1_1:
+        return _TO_THE_END
     return body
 
 
-def _is_event_stream(fields: Fields) -> bool:
-    return any(
-        name.lower() == b"content-type" and value.lower().startswith(b"text/event-stream")
-        for name, value in fields
+def _is_event_stream(head: ResponseHead | None) -> bool:
+    return head is not None and any(
+        value.lower().startswith(b"text/event-stream") for value in head.fields.values(b"content-type")
     )

@@ -10,28 +10,26 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from aiohttp import HttpVersion10, HttpVersion11, web
+from aiohttp import web
 
-from proxy.core.errors import (
-    HeadTooLarge,
-    HttpRequestError,
-    ProxyError,
-    ProxyInternalError,
-    ProxyInternalResponse,
-    VersionNotSupported,
-)
-from proxy.core.exchange import Entry, Exchange
-from proxy.core.headers import Framing, request_body, size_of
+from proxy.core.errors import HttpRequestError, ProxyError, ProxyInternalError
+from proxy.core.exchange import Entry, Exchange, Source
 from proxy.core.outcome import NEUTRAL, of_leaving
 from proxy.core.permit import Permit
-from proxy.core.policies import Policies, UpstreamPolicy
+from proxy.core.policies import Policies
+from proxy.core.policy import OpenAction
 from proxy.core.registry import Circuits
-from proxy.core.target import Target, from_absolute_form, from_authority_form
+from proxy.wire.call import Call
+from proxy.wire.client import CLOSE, KEEP, LINGER, ClientConnection
 from proxy.wire.deadlines import Deadlines
-from proxy.wire.listener import CLOSE, KEEP, ClientConnection
+from proxy.wire.naming import Naming
 from proxy.wire.responses import render
 
-Carry = Callable[[Exchange, Target, UpstreamPolicy, web.BaseRequest, Permit], Awaitable[web.StreamResponse]]
+Carry = Callable[[Call], Awaitable[web.StreamResponse]]
+
+# A member is looked up on its class in Python; it is asked in every exchange.
+_TUNNEL = Entry.TUNNEL
+_DROP = OpenAction.CLOSE
 
 
 class Report(Protocol):
@@ -52,7 +50,6 @@ class Handler:
         carries: how each entry's bytes are carried.
         report: told once of each exchange.
         clock: monotonic seconds.
-        max_head: bytes of a request's head, at most.
 
     Attributes:
         in_flight: exchanges on the line now.
@@ -69,7 +66,6 @@ class Handler:
         carries: dict[Entry, Carry],
         report: Report,
         clock: Callable[[], float],
-        max_head: int,
     ) -> None:
         self._name = name
         self._circuits = circuits
@@ -78,71 +74,86 @@ class Handler:
         self._carries = carries
         self._report = report
         self._clock = clock
-        self._max_head = max_head
         self.in_flight = 0
         self.begun = 0
         self._idle = asyncio.Event()
+        self._idle.set()
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, naming: Naming, request: web.BaseRequest) -> web.StreamResponse:
         """Walks the line with one request."""
-        exchange = self._begin(request)
-        client = request.protocol
-        if isinstance(client, ClientConnection):
-            client.exchange_begins(request.content)
+        call = self._begin(naming.entry(request.method), request)
+        exchange, client = call.exchange, call.client
+        client.exchange_begins(request.content)
         self.in_flight += 1
-        self._idle.clear()
         try:
-            target = exchange.target = _name_target(exchange, request, self._max_head)
-            policy = self._policies.of(target.host, target.port)
+            target = naming.name(call)
+            policy = call.policy = self._policies.of(target.host, target.port)
             host = target.host_port
-            endpoint = _endpoint(exchange, host, policy, request)
+            endpoint = None
+            if exchange.entry is not _TUNNEL:  # a tunnel hides what would tell its endpoint
+                endpoint = policy.circuit.key.endpoint(host, target.origin_form, request.raw_headers)
+                if policy.timeouts.total:
+                    exchange.ends_at = exchange.started + policy.timeouts.total
             with self._circuits.admit(host, policy.circuit, exchange, exchange.started, endpoint) as permit:
                 self.begun += 1
-                return await self._carry(exchange, target, policy, request, permit)
+                call.permit = permit
+                answer = await self._carry(call, permit)
         except ProxyError as error:
             exchange.error = error
-            return self._answer(exchange, request)
+            answer = self._answer(call, error)
         except Exception:  # the one place where a bug of ours becomes an answer
-            request.protocol.logger.exception("fault in an exchange")
-            exchange.error = ProxyInternalError("a fault of the proxy itself")
-            return self._answer(exchange, request)
+            client.logger.exception("fault in an exchange")
+            fault = exchange.error = ProxyInternalError("a fault of the proxy itself")
+            answer = self._answer(call, fault)
         finally:
-            if isinstance(client, ClientConnection):
-                client.exchange_ends()
+            client.exchange_ends()
             self.in_flight -= 1
             if not self.in_flight:
                 self._idle.set()
             self._report(exchange, self._clock())
+        return answer
 
     async def idle(self) -> None:
         """Waits until nothing is in flight."""
-        if self.in_flight:
+        while self.in_flight:
+            self._idle.clear()
             await self._idle.wait()
 
     def refuse(self, request: web.BaseRequest, error: ProxyError) -> web.StreamResponse:
         """Answers a request that could not be parsed, so that it never got onto the line."""
-        exchange = self._begin(request)
+        exchange = Exchange(Entry.FORWARD, request.method, self._clock())
+        client = request.protocol
+        if isinstance(client, ClientConnection):
+            self._tell_off(exchange, client, error)
+        return LINGER
+
+    def turn_away(self, client: ClientConnection, error: ProxyError) -> None:
+        """Answers a client that has sent no whole request, and closes its connection."""
+        self._tell_off(Exchange(Entry.FORWARD, "", self._clock()), client, error)
+        client.linger()
+
+    def _tell_off(self, exchange: Exchange, client: ClientConnection, error: ProxyError) -> None:
         exchange.error = error
-        answer = self._answer(exchange, request)
+        if client.transport is not None:
+            exchange.status = error.status
+            exchange.begun = True
+            client.transport.write(
+                render(error, name=self._name, method=exchange.method, next_hop=None, keep_alive=False)
+            )
         self._report(exchange, self._clock())
-        return answer
 
-    def _begin(self, request: web.BaseRequest) -> Exchange:
-        entry = Entry.TUNNEL if request.method == "CONNECT" else Entry.FORWARD
-        return Exchange(entry, request.method, self._clock())
+    def _begin(self, entry: Entry, request: web.BaseRequest) -> Call:
+        client = request.protocol
+        if not isinstance(client, ClientConnection):
+            raise TypeError("the line is for the listener's own connections")
+        return Call(Exchange(entry, request.method, self._clock()), request, client)
 
-    async def _carry(
-        self,
-        exchange: Exchange,
-        target: Target,
-        policy: UpstreamPolicy,
-        request: web.BaseRequest,
-        permit: Permit,
-    ) -> web.StreamResponse:
+    async def _carry(self, call: Call, permit: Permit) -> web.StreamResponse:
         """Carries the exchange, and settles its permit by how it ended."""
+        exchange = call.exchange
         try:
             with self._deadlines.watch(exchange):
-                return await self._carries[exchange.entry](exchange, target, policy, request, permit)
+                return await self._carries[exchange.entry](call)
         except ProxyError as error:
             if not permit.settled:
                 exchange.outcome = error.outcome
@@ -150,8 +161,7 @@ class Handler:
             raise
         except asyncio.CancelledError:
             # Either the client has left, or the process ends: then nothing can be said of the upstream.
-            client = request.protocol
-            exchange.client_left = isinstance(client, ClientConnection) and client.is_lost
+            exchange.client_left = call.client.is_lost
             if not permit.settled:
                 now = self._clock()
                 exchange.outcome = NEUTRAL
@@ -163,59 +173,30 @@ class Handler:
                 permit.settle(exchange.outcome, now)
             raise
 
-    def _answer(self, exchange: Exchange, request: web.BaseRequest) -> web.StreamResponse:
+    def _answer(self, call: Call, error: ProxyError) -> web.StreamResponse:
         """Writes our own answer, or cuts one that has begun."""
-        error = exchange.error
-        client = request.protocol
+        exchange, request, client = call.exchange, call.request, call.client
         transport = request.transport
-        if exchange.begun and isinstance(client, ClientConnection):
+        if exchange.begun:
             client.cut(ends_by_close=exchange.ends_by_close)
-        if error is None or transport is None or exchange.begun:
+            return CLOSE if request.content.at_eof() else LINGER
+        if transport is None or (error.refused and call.policy.open_action is _DROP):
             return CLOSE
         keep = (
-            not isinstance(error, HttpRequestError | ProxyInternalResponse)
+            error.keeps_alive
             # One that does not read its answers gets no more of them.
             and not client.writing_paused
             and request.method != "CONNECT"
-            and request.keep_alive
-            and request.version == HttpVersion11
-            and _discarded(request)
+            and call.may_follow
         )
         next_hop = exchange.target.host_port if exchange.target is not None else None
         answer = render(error, name=self._name, method=request.method, next_hop=next_hop, keep_alive=keep)
         exchange.status = error.connect_status if request.method == "CONNECT" else error.status
+        exchange.source = Source.PROXY
         exchange.begun = True
         transport.write(answer)
-        return KEEP if keep else CLOSE
-
-
-def _endpoint(exchange: Exchange, host: str, policy: UpstreamPolicy, request: web.BaseRequest) -> str | None:
-    """The name of the endpoint's circuit; a tunnel hides what would tell it."""
-    if exchange.entry is Entry.TUNNEL or exchange.target is None:
-        return None
-    return policy.circuit.key.endpoint(host, exchange.target.origin_form, request.raw_headers)
-
-
-def _discarded(request: web.BaseRequest) -> bool:
-    """Drops the content that has arrived; returns whether that was all of it."""
-    if request.content.exception() is None:
-        request.content.read_nowait(-1)
-    return request.content.at_eof()
-
-
-def _name_target(exchange: Exchange, request: web.BaseRequest, max_head: int) -> Target:
-    """What the request is for; refuses what must not go on before it costs anybody anything."""
-    # aiohttp bounds each field, and their number.
-    if len(request.raw_path) + size_of(request.raw_headers) > max_head:
-        raise HeadTooLarge("the head of the request exceeds limits.max_head")
-    if request.version not in (HttpVersion10, HttpVersion11):
-        raise VersionNotSupported("the request is neither HTTP/1.0 nor HTTP/1.1")
-    exchange.body = request_body(request.raw_headers, http_1_1=request.version == HttpVersion11)
-    if exchange.entry is Entry.FORWARD:
-        target = from_absolute_form(request.raw_path, request.method)
-        if target.scheme != "http":
-            raise HttpRequestError("https goes through CONNECT: set HTTPS_PROXY to the proxy's address too")
-        return target
-    if exchange.body.framing is not Framing.NONE:
-        raise HttpRequestError("CONNECT has no content")
-    return from_authority_form(request.raw_path)
+        if keep:
+            return KEEP
+        # What is behind a request at fault, or a refused CONNECT (RFC 9931), is read and thrown away.
+        lingers = isinstance(error, HttpRequestError) or request.method == "CONNECT"
+        return LINGER if lingers or not request.content.at_eof() else CLOSE

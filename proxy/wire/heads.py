@@ -2,19 +2,26 @@
 
 Byte-exact where HTTP lets a proxy be (RFC 9112 section 3.2.2, RFC 9110 section 7.6): the request-target in
 origin-form and the fields go as they came, in their order and spelling; only what concerns a single hop is
-removed and made anew.
+removed and made anew, behind the others.
 """
 
 import re
 
-from aiohttp import HttpVersion11, web
-
-from proxy.core.headers import Body, Fields, Framing, end_to_end
-from proxy.core.target import Target
+from proxy.core.headers import MAX_DIGITS, Body, Field, Fields, Framing, trailers_of
+from proxy.wire.call import Call
 from proxy.wire.parser import ResponseHead
 
 # A member of a list of Structured Fields (RFC 9651 section 3.1): commas inside of strings do not end it.
 _MEMBER = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+')
+_CHUNKED = (b"Transfer-Encoding", b"chunked")
+_TRAILERS = (b"TE", b"trailers")
+_WEBSOCKET = (b"Upgrade", b"websocket")
+_CLOSE = (b"Connection", b"close")
+# RFC 9110 section 7.6.2: other methods may carry Max-Forwards, and mean nothing by it.
+_COUNTED = frozenset({"OPTIONS", "TRACE"})
+_END = b"\r\n"
+
+_line = b": ".join
 
 
 class Heads:
@@ -27,45 +34,45 @@ class Heads:
 
     def __init__(self, name: str, *, via: bool) -> None:
         self._name = name.encode("ascii")
-        self._via = via
+        self._via_1_0: Fields = [(b"Via", b"1.0 " + self._name)] if via else []
+        self._via_1_1: Fields = [(b"Via", b"1.1 " + self._name)] if via else []
 
-    def request(self, target: Target, request: web.BaseRequest, body: Body, ours: bytes) -> bytes:
-        """The head of a request.
-
-        Args:
-            target: gives the request-target and the `Host` field.
-            request: as the client sent it.
-            body: its framing.
-            ours: the name of a field that is meant for the proxy, in lower case; empty for none.
-        """
-        fields: Fields = []
-        host = (b"Host", target.authority.encode("ascii"))
-        for name, value in end_to_end(request.raw_headers):
-            lower = name.lower()
-            if lower != b"host":
-                if lower != ours:
-                    fields.append((name, value))
-            elif host not in fields:
-                # RFC 9112 section 3.2.2: "a proxy MUST ignore the received Host header field and instead
-                # replace it with the host information of the request-target".
-                host = (name, host[1])
-                fields.append(host)
-        if host not in fields:
-            fields.insert(0, host)
-        if body.framing is Framing.CHUNKED:
-            fields.append((b"Transfer-Encoding", b"chunked"))
-        if self._via:
-            version = b"1.1 " if request.version == HttpVersion11 else b"1.0 "
-            fields.append((b"Via", version + self._name))
-        line = f"{request.method} {target.origin_form} HTTP/1.1\r\n".encode("ascii")
-        return line + _lines(fields) + b"\r\n"
+    def request(self, call: Call) -> bytes:
+        """The head of a request; to be made once."""
+        head, target, method = call.head, call.target, call.request.method
+        fields = head.kept
+        # RFC 9112 section 3.2.2: "a proxy MUST ignore the received Host header field and instead replace it
+        # with the host information of the request-target".
+        authority = target.authority.encode("ascii")
+        if head.host_at is None:
+            fields.insert(0, (b"Host", authority))
+        else:
+            fields[head.host_at] = (fields[head.host_at][0], authority)
+        ours = call.policy.circuit.key.header
+        if ours and ours != "host":
+            # The field that tells the endpoint is meant for us.
+            fields = _without(fields, ours.encode("ascii"))
+        if method in _COUNTED and head.has(b"max-forwards"):
+            fields = [_counted_down(field) for field in fields]
+        if call.exchange.body.framing is Framing.CHUNKED:
+            fields.append(_CHUNKED)
+        if head.wants_trailers or call.upgrades:
+            fields += _for_the_next_hop(call)
+        fields += self._via_1_1 if call.is_http_1_1 else self._via_1_0
+        line = f"{method} {target.origin_form} HTTP/1.1\r\n".encode("ascii")
+        return line + _lines(fields)
 
     def interim(self, head: ResponseHead) -> bytes:
         """The head of an interim response."""
-        return _status_line(head) + _lines(self._cleaned(head)) + b"\r\n"
+        return _status_line(head) + _lines(self._cleaned(head))
+
+    def switching(self, head: ResponseHead) -> bytes:
+        """The head of a 101."""
+        own = [_WEBSOCKET, (b"Connection", b"Upgrade")]
+        return _status_line(head) + _lines([*self._cleaned(head), *self._via_1_1, *own])
 
     def response(self, head: ResponseHead, body: Body, *, keep: bool) -> bytes:
-        """The head of a final response.
+        """The head of a final response; to be made once.
 
         Args:
             head: as the upstream sent it.
@@ -74,36 +81,64 @@ class Heads:
         """
         fields = self._cleaned(head)
         if body.framing is Framing.CHUNKED:
-            fields.append((b"Transfer-Encoding", b"chunked"))
-        if self._via:
-            fields.append((b"Via", b"1.1 " + self._name))
+            fields.append(_CHUNKED)
+        fields += self._via_1_1 if head.version == "1.1" else self._via_1_0
         if not keep:
-            fields.append((b"Connection", b"close"))
-        return _status_line(head) + _lines(fields) + b"\r\n"
+            fields.append(_CLOSE)
+        return _status_line(head) + _lines(fields)
+
+    def last_chunk(self, trailers: Fields) -> bytes:
+        """The end of chunked content, with the trailers that may pass."""
+        passing = trailers_of(trailers) if trailers else trailers
+        return b"0\r\n" + _lines(passing) if passing else b"0\r\n\r\n"
 
     def _cleaned(self, head: ResponseHead) -> Fields:
         """The fields that pass on: only the proxy itself says that an answer is the proxy's."""
+        fields = head.fields.kept
+        if head.fields.has(b"x-breaker-reason"):
+            fields = _without(fields, b"x-breaker-reason")
         # RFC 9110 section 8.6: "MUST NOT send a Content-Length" in any response with these statuses.
-        lengthless = head.status < 200 or head.status == 204  # noqa: PLR2004 -- 1xx and 204
-        fields: Fields = []
-        for name, value in end_to_end(head.fields):
-            lower = name.lower()
-            if lower == b"x-breaker-reason" or (lengthless and lower == b"content-length"):
-                continue
-            if lower == b"proxy-status" and self._name in value:
-                foreign = self._foreign_members(value)
-                if foreign:
-                    fields.append((name, foreign))
-                continue
-            fields.append((name, value))
+        if (head.status < 200 or head.status == 204) and head.fields.has(b"content-length"):  # noqa: PLR2004
+            fields = _without(fields, b"content-length")
+        if head.fields.has(b"proxy-status"):
+            fields = [field for field in map(self._of_others, fields) if field is not None]
         return fields
 
-    def _foreign_members(self, value: bytes) -> bytes:
-        """What `Proxy-Status` says of others than ourselves (RFC 9209 section 2)."""
+    def _of_others(self, field: Field) -> Field | None:
+        """What `Proxy-Status` says of others than ourselves (RFC 9209 section 2), if anything."""
+        name, value = field
+        if name.lower() != b"proxy-status" or self._name not in value:
+            return field
         members = (member.strip() for member in _MEMBER.findall(value))
-        return b", ".join(
+        foreign = b", ".join(
             member for member in members if member.partition(b";")[0].strip(b' \t"') != self._name
         )
+        return (name, foreign) if foreign else None
+
+
+def _without(fields: Fields, name: bytes) -> Fields:
+    return [field for field in fields if field[0].lower() != name]
+
+
+def _for_the_next_hop(call: Call) -> Fields:
+    """What a client asks of every hop, asked of the next one, with the options that RFC 9110 wants for it."""
+    fields: Fields = []
+    options: list[bytes] = []
+    if call.head.wants_trailers:
+        fields.append(_TRAILERS)
+        options.append(b"TE")
+    if call.upgrades:
+        fields.append(_WEBSOCKET)
+        options.append(b"Upgrade")
+    return [*fields, (b"Connection", b", ".join(options))]
+
+
+def _counted_down(field: Field) -> Field:
+    """`Max-Forwards` less one (RFC 9110 section 7.6.2); naming has refused 0."""
+    name, value = field
+    if name.lower() != b"max-forwards" or not value.isdigit() or len(value) > MAX_DIGITS:
+        return field
+    return name, b"%d" % (int(value) - 1)
 
 
 def _status_line(head: ResponseHead) -> bytes:
@@ -111,4 +146,4 @@ def _status_line(head: ResponseHead) -> bytes:
 
 
 def _lines(fields: Fields) -> bytes:
-    return b"".join([b"%b: %b\r\n" % field for field in fields])
+    return b"".join((_END.join(map(_line, fields)), _END, _END)) if fields else _END

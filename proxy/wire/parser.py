@@ -7,84 +7,131 @@ HTTP/1.1 does not know. So there is a fresh parser for each response, framing is
 head is bounded, and what follows a complete message only makes the connection unfit for another.
 """
 
-from dataclasses import dataclass, field
+import re
 
 import httptools
 
 from proxy.core.errors import HttpProtocolError, HttpResponseHeaderSectionSize, ProxyError
-from proxy.core.headers import Body, Fields, Framing, response_body, size_of
+from proxy.core.headers import Body, Fields, Framing, Head, size_of
 
 MAX_INTERIM = 16
 _PROTOCOL = b"HTTP/"
+# RFC 2068 section 19.7.1.1 is the last that described it; servers still send it.
+_KEEP_ALIVE = re.compile(rb"timeout=\"?([0-9]{1,6})\"?")
 # More pieces than this are joined: small chunks would cost many times their content.
 _MAX_PIECES = 256
-_FORBIDDEN = (b"\r", b"\n", b"\0")
+_SWITCHING_PROTOCOLS = 101
+# What sloppy endpoints send and no one can smuggle with. Values are checked for CR, LF and NUL below.
+_LENIENCIES = {
+    "lenient_headers": True,
+    "lenient_optional_cr_before_lf": True,
+    "lenient_spaces_after_chunk_size": True,
+}
+# Members are looked up on their class in Python; these are asked for every piece.
+_NONE, _LENGTH, _CHUNKED, _CLOSE = Framing.NONE, Framing.LENGTH, Framing.CHUNKED, Framing.CLOSE
 
 
-@dataclass(slots=True)
 class ResponseHead:
     """The head of one response, as received.
 
     Attributes:
+        version: `1.0` or `1.1`.
         reason: the reason phrase, possibly empty.
+        fields: read once.
         keeps_alive: whether the upstream will take another request on this connection.
     """
 
-    status: int
-    reason: bytes
-    fields: Fields
-    body: Body
-    keeps_alive: bool
+    __slots__ = ("body", "fields", "keeps_alive", "reason", "status", "version")
+
+    def __init__(self, status: int, reason: bytes, version: str, fields: Head, body: Body) -> None:
+        self.status = status
+        self.reason = reason
+        self.version = version
+        self.fields = fields
+        self.body = body
+        self.keeps_alive = (
+            version == "1.1"
+            and body.framing is not _CLOSE
+            and not (fields.has(b"connection") and b"close" in fields.options(b"connection"))
+        )
+
+    @property
+    def keep_alive_s(self) -> float | None:
+        """For how long the upstream says it keeps an idle connection, None if it does not say.
+
+        It may close at the very end of that time, so that a second less is counted, if there is one.
+        """
+        if not self.fields.has(b"keep-alive"):
+            return None
+        for option in self.fields.options(b"keep-alive"):
+            told = _KEEP_ALIVE.fullmatch(option)
+            if told is not None:
+                return max(0.0, int(told[1]) - 1.0)
+        return None
 
 
-@dataclass(slots=True)
 class ResponseParser:
     """One response, its interim responses included.
 
     Feed it (`feed`, `feed_eof`), then look at what it has found: `interim` and `head` as soon as they are
     whole, `take` for the content so far, `complete` at the end, `fault` if the response is malformed.
 
-    Attributes:
+    Args:
         method: of the request, since a response to HEAD has no content.
         max_head: bounds each head, and what stands between pieces of content (chunk extensions, trailers).
-        max_fields: bounds the fields of each head.
+        max_fields: bounds the fields of each head, and the trailers.
+        may_switch: whether the request asked for another protocol, so that 101 may be the answer.
+
+    Attributes:
+        trailers: the fields behind chunked content.
+        tail: what came behind a 101.
         excess: bytes came behind the complete response.
     """
 
-    method: str
-    max_head: int
-    max_fields: int
     head: ResponseHead | None = None
-    interim: list[ResponseHead] = field(default_factory=list)
     complete: bool = False
     fault: ProxyError | None = None
     excess: bool = False
     started: bool = False
     buffered: int = 0
-    _parser: httptools.HttpResponseParser = field(init=False)
+    tail: bytes = b""
     _protocol: bytes = b""
     _reason: bytes = b""
-    _fields: Fields = field(default_factory=list)
-    _content: list[bytes] = field(default_factory=list)
     _overhead: int = 0
     _interim_seen: int = 0
     _content_left: int = 0
 
-    def __post_init__(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
-        # What sloppy endpoints send and no one can smuggle with. Values are checked for CR, LF and NUL below.
-        self._parser.set_dangerous_leniencies(
-            lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
-        )
+    def __init__(self, method: str, max_head: int, max_fields: int, *, may_switch: bool = False) -> None:
+        self._method = method
+        self._max_head = max_head
+        self._max_fields = max_fields
+        self._may_switch = may_switch
+        self.interim: list[ResponseHead] = []
+        self._fields: Fields = []
+        self._content: list[bytes] = []
+        parser = httptools.HttpResponseParser(self)
+        parser.set_dangerous_leniencies(**_LENIENCIES)
+        self._parser: httptools.HttpResponseParser | None = parser
+
+    def __repr__(self) -> str:
+        status = None if self.head is None else self.head.status
+        return f"<ResponseParser status={status} complete={self.complete} fault={self.fault!r}>"
+
+    def close(self) -> None:
+        """Ends it: the two parsers know each other, and only the garbage collector would end them."""
+        self._parser = None
 
     def feed(self, received: bytes) -> None:
         """Takes what has arrived; never raises."""
         self.started = True
         if self.complete:
             self.excess = True
-        if self.complete or self.fault is not None:
+        parser = self._parser
+        if self.complete or self.fault is not None or parser is None:
             return
-        if len(self._protocol) < len(_PROTOCOL):
+        if not self._protocol and received.startswith(_PROTOCOL):
+            self._protocol = _PROTOCOL
+        elif len(self._protocol) < len(_PROTOCOL):
             # llhttp takes RTSP and ICE as well, and does not say which it was. It skips empty lines.
             self._protocol = (self._protocol + received).lstrip(b"\r\n")[: len(_PROTOCOL)]
             if not _PROTOCOL.startswith(self._protocol):
@@ -92,18 +139,18 @@ class ResponseParser:
                 return
         self._overhead += len(received)
         try:
-            self._parser.feed_data(received)
-        except httptools.HttpParserUpgrade:
-            self.excess = True
+            parser.feed_data(received)
+        except httptools.HttpParserUpgrade as switch:
+            self._end_switch(received, switch)
         except httptools.HttpParserError:
             self._fail(HttpProtocolError("the response is not HTTP/1.1"))
-        if self._overhead > self.max_head:
+        if self._overhead > self._max_head:
             where = "head" if self.head is None else "chunk extensions or trailers"
             self._fail(HttpResponseHeaderSectionSize(f"{where} of the response beyond limits.max_head"))
 
     def feed_eof(self) -> None:
         """Takes note that the upstream has closed: the end of a response that has no other end."""
-        if self.head is not None and self.head.body.framing is Framing.CLOSE and self.fault is None:
+        if self.head is not None and self.head.body.framing is _CLOSE and self.fault is None:
             self.complete = True
 
     def take(self) -> bytes:
@@ -113,6 +160,11 @@ class ResponseParser:
         self.buffered = 0
         return content
 
+    @property
+    def trailers(self) -> Fields:
+        """What came behind chunked content, once it is complete."""
+        return self._fields
+
     # Called by httptools, by these names. An exception here would come back as a parser error, so faults
     # are noted and not raised.
 
@@ -120,6 +172,7 @@ class ResponseParser:
         """A status line begins; behind a final response it is excess."""
         if self.head is not None:
             self.excess = True
+            return
         self._reason = b""
         self._fields = []
 
@@ -129,7 +182,7 @@ class ResponseParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One field of a head, or of the trailers."""
-        if self.head is None:
+        if not self.complete:
             self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -141,18 +194,18 @@ class ResponseParser:
         except ProxyError as fault:
             self.fault = fault
             return
-        if head.status < 200:  # noqa: PLR2004 -- RFC 9110 section 15.2, interim responses
+        if head.status < 200 and head.status != _SWITCHING_PROTOCOLS:  # noqa: PLR2004 -- RFC 9110 section 15.2
             self._interim_seen += 1
             if self._interim_seen > MAX_INTERIM:
                 self.fault = HttpProtocolError(f"more than {MAX_INTERIM} interim responses")
             self.interim.append(head)
             return
         self.head = head
+        self._fields = []
+        framing, length = head.body
+        self._content_left = length
+        self.complete = framing is _NONE or (framing is _LENGTH and length == 0)
         self._overhead = 0
-        self._content_left = head.body.length
-        self.complete = head.body.framing is Framing.NONE or (
-            head.body.framing is Framing.LENGTH and head.body.length == 0
-        )
 
     def on_chunk_header(self) -> None:
         """A chunk begins; behind a response without content it is excess."""
@@ -173,7 +226,7 @@ class ResponseParser:
             self._content = [b"".join(self._content)]
         self._content.append(content)
         self.buffered += len(content)
-        if self.head.body.framing is Framing.LENGTH:
+        if self.head.body.framing is _LENGTH:
             self._content_left -= len(content)
             self.complete = self._content_left == 0
 
@@ -181,8 +234,16 @@ class ResponseParser:
         """The end that llhttp sees; for chunked content it is the only one."""
         if self.head is None:
             self._overhead = 0
-        elif self.head.body.framing is Framing.CHUNKED and self.fault is None:
-            self.complete = True
+        elif self.head.body.framing is _CHUNKED and not self.complete and self.fault is None:
+            self.fault = self._fault_of_fields("trailers")
+            self.complete = self.fault is None
+
+    def _end_switch(self, received: bytes, switch: httptools.HttpParserUpgrade) -> None:
+        """Takes what stands where llhttp sees another protocol begin: behind a 101, if at all."""
+        if self.head is not None and self.head.status == _SWITCHING_PROTOCOLS:
+            self.tail = received[switch.args[0] :]
+        else:
+            self.excess = True
 
     def _fail(self, fault: ProxyError) -> None:
         """Notes what is wrong; behind a complete message that only makes the connection unfit."""
@@ -192,33 +253,38 @@ class ResponseParser:
             self.fault = fault
 
     def _make_head(self) -> ResponseHead:
-        status = self._parser.get_status_code()
-        version = self._parser.get_http_version()
+        parser = self._parser
+        if parser is None:
+            raise RuntimeError("the parser is closed")
+        status = parser.get_status_code()
+        version = parser.get_http_version()
         if version not in ("1.0", "1.1"):
             raise HttpProtocolError("the response is neither HTTP/1.0 nor HTTP/1.1")
-        if status < 100 or status == 101:  # noqa: PLR2004 -- RFC 9110 section 15; no upgrade was asked for
+        if status < 100 or (status == _SWITCHING_PROTOCOLS and not self._may_switch):  # noqa: PLR2004 -- RFC 9110 section 15
             raise HttpProtocolError("the response has an impossible status")
-        if len(self._reason) + size_of(self._fields) > self.max_head:
-            raise HttpResponseHeaderSectionSize("the head of the response exceeds limits.max_head")
-        if len(self._fields) > self.max_fields:
-            raise HttpResponseHeaderSectionSize("the head of the response exceeds limits.max_fields")
-        for name, value in self._fields:
-            if b" " in name:
-                # RFC 9112 section 5.1: space before the colon hides a field from one reader or the other.
-                raise HttpProtocolError("a field name of the response holds a space")
-            if any(byte in value for byte in _FORBIDDEN):
-                raise HttpProtocolError("a field of the response holds CR, LF or NUL")
-        if any(byte in self._reason for byte in _FORBIDDEN):
-            raise HttpProtocolError("the reason phrase holds CR, LF or NUL")
-        body = response_body(self._fields, status=status, method=self.method)
-        keeps_alive = (
-            version == "1.1" and body.framing is not Framing.CLOSE and not _asks_to_close(self._fields)
+        fault = self._fault_of_fields("head")
+        if fault is not None:
+            raise fault
+        fields = Head(self._fields)
+        if status == _SWITCHING_PROTOCOLS and not fields.upgrades:
+            raise HttpProtocolError("the upstream switches to a protocol that nobody asked for")
+        return ResponseHead(
+            status, self._reason, version, fields, fields.response_body(status=status, method=self._method)
         )
-        return ResponseHead(status, self._reason, self._fields, body, keeps_alive)
 
-
-def _asks_to_close(fields: Fields) -> bool:
-    return any(
-        name.lower() == b"connection" and b"close" in [option.strip() for option in value.lower().split(b",")]
-        for name, value in fields
-    )
+    def _fault_of_fields(self, where: str) -> ProxyError | None:
+        """What is wrong with the fields of a head or of trailers, if anything is."""
+        fields = self._fields
+        # What has arrived so far bounds the first head, and costs nothing.
+        may_be_large = self.head is not None or self._interim_seen or self._overhead > self._max_head
+        if may_be_large and len(self._reason) + size_of(fields) > self._max_head:
+            return HttpResponseHeaderSectionSize(f"the {where} of the response exceeds limits.max_head")
+        if len(fields) > self._max_fields:
+            return HttpResponseHeaderSectionSize(f"the {where} of the response exceeds limits.max_fields")
+        if b" " in b"".join([name for name, _ in fields]):
+            # RFC 9112 section 5.1: space before the colon hides a field from one reader or the other.
+            return HttpProtocolError("a field name of the response holds a space")
+        text = b"".join([value for _, value in fields]) + self._reason
+        if b"\r" in text or b"\n" in text or b"\0" in text:
+            return HttpProtocolError(f"the {where} of the response holds CR, LF or NUL")
+        return None

@@ -5,8 +5,7 @@ are in use is bounded by who may begin an exchange. There is no queue to wait in
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Hashable
 
 from proxy.core.exchange import Exchange
 from proxy.core.policy import Limits, Timeouts
@@ -14,7 +13,8 @@ from proxy.core.target import Target
 from proxy.wire.dialer import Dialer
 from proxy.wire.upstream import UpstreamConnection
 
-Key = tuple[str, str, int]
+# Of a target: scheme, host and port.
+_KEY = 3
 
 
 class Pool:
@@ -24,19 +24,19 @@ class Pool:
         dialer: makes new connections.
         clock: monotonic seconds.
         limits: `idle_per_host` and `idle_total`.
-        upstream_idle_s: for how long a connection may rest.
+        upstream_idle_s: for how long a connection may rest, at most.
     """
 
     def __init__(
         self, dialer: Dialer, clock: Callable[[], float], limits: Limits, upstream_idle_s: float
     ) -> None:
         self._dialer = dialer
-        self._clock = clock
+        self.clock = clock
         self._limits = limits
         self._idle_s = upstream_idle_s
-        # Longest idle first, with the time since when; the same connections by key, the latest last.
-        self._idle: OrderedDict[UpstreamConnection, tuple[Key, float]] = OrderedDict()
-        self._by_key: dict[Key, list[UpstreamConnection]] = {}
+        # Longest idle first; the same connections by key, the latest last.
+        self._idle: OrderedDict[UpstreamConnection, None] = OrderedDict()
+        self._by_key: dict[Hashable, list[UpstreamConnection]] = {}
 
     def __repr__(self) -> str:
         return f"<Pool idle={len(self._idle)} hosts={len(self._by_key)}>"
@@ -46,25 +46,39 @@ class Pool:
         """How many connections rest."""
         return len(self._idle)
 
-    async def connect(self, exchange: Exchange, target: Target, timeouts: Timeouts) -> "Loan":
-        """Lends a connection for one exchange, a kept-alive one if there is one; see `Dialer.connect`."""
-        key = (target.scheme, target.host, target.port)
-        connection = self._take(key)
-        if connection is None:
-            connection = await self._dialer.connect(exchange, target, timeouts, UpstreamConnection)
-        exchange.reused = connection.reused
-        exchange.address = connection.address
-        return Loan(self, key, connection)
+    def take(self, exchange: Exchange, target: Target, now: float) -> UpstreamConnection | None:
+        """Lends a kept-alive connection for one exchange, if there is one that may still be used."""
+        resting = self._by_key.get(target[:_KEY])
+        while resting:
+            connection = resting[-1]
+            self.forget(connection)
+            if connection.idle_until > now:
+                exchange.reused = True
+                exchange.address = connection.address
+                return connection
+            # The sweep has not come round yet.
+            connection.abort()
+        return None
 
-    def take_back(self, key: Key, connection: UpstreamConnection) -> None:
+    async def dial(self, exchange: Exchange, target: Target, timeouts: Timeouts) -> UpstreamConnection:
+        """Lends a new connection for one exchange; see `Dialer.connect`."""
+        key = target[:_KEY]
+        connection = await self._dialer.connect(
+            exchange, target, timeouts, lambda: UpstreamConnection(self, key)
+        )
+        exchange.reused = False
+        exchange.address = connection.address
+        return connection
+
+    def take_back(self, connection: UpstreamConnection) -> None:
         """Ends a loan: the connection rests if it is fit for another exchange, else it ends."""
         if not connection.reusable:
             connection.abort()
             return
+        connection.idle_until = self.clock() + connection.may_rest_s(self._idle_s)
         connection.rest()
-        connection.on_idle_end = self._forget
-        self._idle[connection] = (key, self._clock())
-        resting = self._by_key.setdefault(key, [])
+        self._idle[connection] = None
+        resting = self._by_key.setdefault(connection.key, [])
         resting.append(connection)
         if len(resting) > self._limits.idle_per_host:
             self._drop(resting[0])
@@ -72,11 +86,9 @@ class Pool:
             self._drop(next(iter(self._idle)))
 
     def sweep(self, now: float) -> None:
-        """Closes the connections that have been idle for longer than `upstream_idle`."""
-        while self._idle:
-            connection, (_, since) = next(iter(self._idle.items()))
-            if now - since < self._idle_s:
-                return
+        """Closes the connections that have rested for as long as they may."""
+        # Not all may rest equally long, so the order of resting says nothing of that.
+        for connection in [resting for resting in self._idle if resting.idle_until <= now]:
             self._drop(connection)
 
     def close(self) -> None:
@@ -84,47 +96,15 @@ class Pool:
         while self._idle:
             self._drop(next(iter(self._idle)))
 
-    def _take(self, key: Key) -> UpstreamConnection | None:
-        resting = self._by_key.get(key)
-        if not resting:
-            return None
-        connection = resting[-1]
-        _, since = self._idle[connection]
-        if self._clock() - since >= self._idle_s:
-            # The sweep has not come round yet; the others of this key are older still.
-            for old in tuple(resting):
-                self._drop(old)
-            return None
-        self._forget(connection)
-        return connection
+    def forget(self, connection: UpstreamConnection) -> None:
+        """Lets go of a connection that has ended, or is lent; one that does not rest is unknown."""
+        if connection in self._idle:
+            del self._idle[connection]
+            resting = self._by_key[connection.key]
+            resting.remove(connection)
+            if not resting:
+                del self._by_key[connection.key]
 
     def _drop(self, connection: UpstreamConnection) -> None:
-        self._forget(connection)
+        self.forget(connection)
         connection.abort()
-
-    def _forget(self, connection: UpstreamConnection) -> None:
-        connection.on_idle_end = None
-        key, _ = self._idle.pop(connection)
-        resting = self._by_key[key]
-        resting.remove(connection)
-        if not resting:
-            del self._by_key[key]
-
-
-class Loan:
-    """A connection in use by one exchange; leaving the `with` gives it back."""
-
-    __slots__ = ("_connection", "_key", "_pool")
-
-    def __init__(self, pool: Pool, key: Key, connection: UpstreamConnection) -> None:
-        self._pool = pool
-        self._key = key
-        self._connection = connection
-
-    def __enter__(self) -> UpstreamConnection:
-        return self._connection
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._pool.take_back(self._key, self._connection)

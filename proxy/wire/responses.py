@@ -9,8 +9,12 @@ from proxy.core.errors import ProxyError
 
 # RFC 9110 section 15: phrases for the statuses we give, in the `title` of the problem document (RFC 9457).
 _TITLES = {
+    200: "OK",
     400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
     408: "Request Timeout",
+    414: "URI Too Long",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     501: "Not Implemented",
@@ -43,7 +47,8 @@ def render(error: ProxyError, *, name: str, method: str, next_hop: str | None, k
     }
     if next_hop is not None:
         problem["upstream"] = next_hop
-    content = json.dumps(problem).encode("ascii") + b"\n"
+    is_problem = status >= 400  # noqa: PLR2004 -- RFC 9110 section 15.5
+    content = json.dumps(problem).encode("ascii") + b"\n" if is_problem else b""
     proxy_status = f'{name}; error={error.error_type}; details="{_quoted(error.details)}"'
     if next_hop is not None:
         proxy_status += f'; next-hop="{_quoted(next_hop)}"'
@@ -52,9 +57,11 @@ def render(error: ProxyError, *, name: str, method: str, next_hop: str | None, k
         f"Proxy-Status: {proxy_status}",
         f"X-Breaker-Reason: {error.reason}",
         "Cache-Control: no-store",
-        "Content-Type: application/problem+json",
+        *(["Content-Type: application/problem+json"] if is_problem else []),
         f"Content-Length: {len(content)}",
     ]
+    if status == 405:  # noqa: PLR2004 -- RFC 9110 section 15.5.6: it MUST say what is allowed
+        lines.append("Allow: OPTIONS")
     if error.retry_after_s is not None:
         lines.append(f"Retry-After: {error.retry_after_s}")
     if not keep_alive:

@@ -7,19 +7,23 @@ side is leaving; after that it is a half-close, which passes on, and the other s
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from types import TracebackType
+from typing import Self, cast
 
 from aiohttp import web
 
-from proxy.core.errors import ConnectionTerminated, HttpResponseIncomplete, ProxyError
-from proxy.core.exchange import Awaited, Exchange, Source
+from proxy.core.errors import (
+    ConnectionLimitReached,
+    ConnectionTerminated,
+    HttpResponseIncomplete,
+    ProxyError,
+)
+from proxy.core.exchange import FOREVER, Awaited, Source
 from proxy.core.outcome import NEUTRAL, SUCCESS, FailureKind, failed
-from proxy.core.permit import Permit
-from proxy.core.policies import UpstreamPolicy
-from proxy.core.policy import Timeouts
-from proxy.core.target import Target
+from proxy.core.policy import Limits
+from proxy.wire.call import Call
+from proxy.wire.client import CLOSE
 from proxy.wire.dialer import Dialer
-from proxy.wire.listener import CLOSE, ClientConnection
 from proxy.wire.responses import CONNECT_ESTABLISHED
 
 # How long the other side may be silent once one side has closed.
@@ -29,58 +33,91 @@ _FAILED = failed(FailureKind.TUNNEL)
 
 
 class Tunnels:
-    """Carries tunnels; knows how many there are."""
+    """Carries tunnels; knows how many there are.
 
-    def __init__(self, dialer: Dialer, clock: Callable[[], float]) -> None:
+    Args:
+        dialer: connects to their targets.
+        clock: monotonic seconds.
+        limits: `max_tunnels`.
+    """
+
+    def __init__(self, dialer: Dialer, clock: Callable[[], float], limits: Limits) -> None:
         self._dialer = dialer
         self._clock = clock
+        self._most = limits.max_tunnels
         self.open = 0
 
-    async def carry(
-        self,
-        exchange: Exchange,
-        target: Target,
-        policy: UpstreamPolicy,
-        request: web.BaseRequest,
-        permit: Permit,
-    ) -> web.StreamResponse:
-        """Connects to the target and relays until the end.
+    async def carry(self, call: Call) -> web.StreamResponse:
+        """Connects to the target of a CONNECT and relays until the end.
 
         Raises:
+            ConnectionLimitReached: 503, there are `limits.max_tunnels`.
             ProxyError: from the dialer, before anything was answered; afterwards the tunnel just closes.
         """
-        client = request.protocol
-        if not isinstance(client, ClientConnection):
-            raise TypeError("tunnels need the listener's own connections")
-        timeouts = policy.timeouts
-        tunnel = await self._dialer.connect(
-            exchange, target, timeouts, lambda: Tunnel(exchange, permit, client, self._clock, timeouts)
-        )
-        permit.connected(self._clock())
+        if self.open >= self._most:
+            raise _full()
         self.open += 1
         try:
-            await tunnel.run()
+            tunnel = await self._dialer.connect(
+                call.exchange, call.target, call.policy.timeouts, lambda: Tunnel(call, self._clock)
+            )
+            call.permit.connected(self._clock())
+            call.exchange.status = 200
+            call.exchange.source = Source.PROXY
+            with tunnel:
+                await tunnel.run(CONNECT_ESTABLISHED)
         finally:
             self.open -= 1
-            tunnel.end()
         return CLOSE
+
+    async def carry_on(
+        self,
+        call: Call,
+        hand_over: Callable[[asyncio.Protocol], asyncio.Transport | None],
+        answer: bytes,
+        tail: bytes,
+    ) -> None:
+        """Relays what was an exchange over HTTP and is one of bytes now (101), until the end.
+
+        Args:
+            call: its permit has settled.
+            hand_over: gives the tunnel the upstream's connection.
+            answer: the head of the 101.
+            tail: what the upstream has sent behind it.
+
+        Raises:
+            ConnectionLimitReached: 503, there are `limits.max_tunnels`.
+            ProxyError: the upstream has gone, or broke the connection.
+        """
+        if self.open >= self._most:
+            raise _full()
+        self.open += 1
+        try:
+            with Tunnel(call, self._clock) as tunnel:
+                transport = hand_over(tunnel)
+                if transport is None:
+                    raise ConnectionTerminated("the upstream closed the connection at once")
+                tunnel.connection_made(transport)
+                if tail:
+                    tunnel.data_received(tail)
+                await tunnel.run(answer)
+        finally:
+            self.open -= 1
+
+
+def _full() -> ConnectionLimitReached:
+    return ConnectionLimitReached("limits.max_tunnels tunnels are open", reason="local_limit")
 
 
 class Tunnel(asyncio.Protocol):
     """One tunnel, and the upstream's end of it; the client's end calls the `client_` methods."""
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        permit: Permit,
-        client: ClientConnection,
-        clock: Callable[[], float],
-        timeouts: Timeouts,
-    ) -> None:
-        self._exchange = exchange
-        self._permit = permit
-        self._client = client
+    def __init__(self, call: Call, clock: Callable[[], float]) -> None:
+        self._exchange = call.exchange
+        self._permit = call.permit
+        self._client = call.client
         self._clock = clock
+        timeouts = call.policy.timeouts
         self._head_s = float(timeouts.head)
         self._idle_s = float(timeouts.tunnel_idle)
         self._upstream: asyncio.Transport | None = None
@@ -94,8 +131,11 @@ class Tunnel(asyncio.Protocol):
         self._done: asyncio.Future[None] | None = None
         self._error: ProxyError | None = None
 
-    async def run(self) -> None:
-        """Says 200 and relays.
+    async def run(self, answer: bytes) -> None:
+        """Says that the tunnel stands, and relays.
+
+        Args:
+            answer: the head that says so.
 
         Raises:
             ProxyError: the tunnel came to nothing; no answer can say so any more.
@@ -104,15 +144,15 @@ class Tunnel(asyncio.Protocol):
         if transport is None or (self._upstream_lost and not self._early):
             raise ConnectionTerminated("the upstream closed the connection at once", outcome=_FAILED)
         self._done = asyncio.get_running_loop().create_future()
-        self._exchange.status = 200
-        self._exchange.source = Source.PROXY
         self._exchange.begun = True
+        # It may take for ever.
+        self._exchange.ends_at = FOREVER
         self._established = self._clock()
-        transport.write(CONNECT_ESTABLISHED)
+        transport.write(answer)
         self._exchange.wait_for(Awaited.TUNNEL_BYTES, self._idle_s, self._established)
         self._client.take_over(self)
         if self._upstream_full:
-            # What came behind the CONNECT was enough; taking over has made the client be read again.
+            # What came behind the request was enough; taking over has made the client be read again.
             transport.pause_reading()
         for piece in self._early:
             self.data_received(piece)
@@ -127,8 +167,13 @@ class Tunnel(asyncio.Protocol):
         if self._error is not None:
             raise self._error
 
-    def end(self) -> None:
-        """Drops what is left of the upstream's side."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Drops what is left of the upstream's side.
         self._client.tunnel = None
         if self._upstream is not None:
             self._upstream.abort()

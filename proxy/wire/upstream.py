@@ -6,50 +6,81 @@ left to the caller, who knows what was awaited; the errors raised here say which
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Hashable
 from contextlib import suppress
-from typing import cast
+from types import TracebackType
+from typing import Protocol, Self, cast
 
-from proxy.core.errors import ConnectionTerminated, HttpResponseIncomplete
-from proxy.core.outcome import NEUTRAL
+from proxy.core.errors import ConnectionTerminated, HttpResponseIncomplete, KeptAliveClosed
 from proxy.wire.parser import ResponseHead, ResponseParser
 
 HIGH_WATER = 256 * 1024
 _READ_SIZE = 64 * 1024
 
 
+class Owner(Protocol):
+    """Who lends connections; the pool."""
+
+    def take_back(self, connection: "UpstreamConnection") -> None:
+        """The exchange on it is over."""
+
+    def forget(self, connection: "UpstreamConnection") -> None:
+        """It has ended while no exchange was on it."""
+
+
 class UpstreamConnection(asyncio.Protocol):
-    """A connection to one address of one upstream.
+    """A connection to one address of one upstream; the `with` around an exchange gives it back.
+
+    Args:
+        owner: who lends it.
+        key: what the owner knows it by.
 
     Attributes:
         address: of the upstream, as connected to.
         reused: whether the connection has carried an exchange before.
         has_whole_request: whether the request of this exchange has been handed to the socket.
-        on_idle_end: called when the peer ends or speaks on the connection while no exchange is on it.
+        idle_until: until when it may rest, in monotonic seconds; the owner's.
     """
 
-    def __init__(self) -> None:
-        self.transport: asyncio.Transport | None = None
-        self.address: str | None = None
-        self.reused = False
-        self.on_idle_end: Callable[[UpstreamConnection], None] | None = None
-        self._parser: ResponseParser | None = None
-        self._lost = False
-        self.has_whole_request = False
-        self._reader: asyncio.Future[None] | None = None
-        self._writer: asyncio.Future[None] | None = None
-        self._writing_paused = False
-        self._reading_paused = False
+    transport: asyncio.Transport | None = None
+    address: str | None = None
+    reused = False
+    has_whole_request = False
+    idle_until = 0.0
+    _parser: ResponseParser | None = None
+    _lost = False
+    _reader: asyncio.Future[None] | None = None
+    _writer: asyncio.Future[None] | None = None
+    _writing_paused = False
+    _reading_paused = False
+
+    def __init__(self, owner: Owner, key: Hashable) -> None:
+        self.key = key
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
 
     def __repr__(self) -> str:
         return f"<UpstreamConnection {self.address} {'lost' if self._lost else 'open'} reused={self.reused}>"
 
     # The exchange.
 
-    def begin(self, method: str, max_head: int, max_fields: int) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._parser is not None:
+            self._parser.close()
+        self._owner.take_back(self)
+
+    def begin(
+        self, method: str, max_head: int, max_fields: int, *, may_switch: bool = False
+    ) -> ResponseParser:
         """Makes ready for the response to a request that is about to be written."""
-        self._parser = ResponseParser(method, max_head, max_fields)
+        response = self._parser = ResponseParser(method, max_head, max_fields, may_switch=may_switch)
         self.has_whole_request = False
+        return response
 
     def write(self, part: bytes) -> None:
         """Hands a part of the request to the socket; dropped if the connection is lost."""
@@ -73,11 +104,8 @@ class UpstreamConnection(asyncio.Protocol):
     async def drain(self) -> None:
         """Waits until the upstream takes more; returns as well when the connection is lost."""
         if self.writing_paused:
-            self._writer = asyncio.get_running_loop().create_future()
-            try:
-                await self._writer
-            finally:
-                self._writer = None
+            self._writer = self._loop.create_future()
+            await self._writer
 
     @property
     def response(self) -> ResponseParser:
@@ -91,11 +119,16 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether the connection has ended."""
         return self._lost
 
+    def arrival(self) -> asyncio.Future[None]:
+        """What to wait for: more of the response, or the end of the connection."""
+        reader = self._reader = self._loop.create_future()
+        return reader
+
     async def next_head(self) -> ResponseHead:
         """Waits for the next interim head, or the final one.
 
         Raises:
-            ConnectionTerminated, HttpProtocolError, HttpResponseHeaderSectionSize,
+            ConnectionTerminated, KeptAliveClosed, HttpProtocolError, HttpResponseHeaderSectionSize,
             HttpResponseTransferCoding: 502.
         """
         response = self.response
@@ -106,11 +139,9 @@ class UpstreamConnection(asyncio.Protocol):
                 raise response.fault
             if self._lost:
                 if self.reused and not response.started:
-                    # RFC 9112 section 9.5: an idle connection may be closed at any time, and this one was
-                    # as the request went out. It says nothing of the upstream's health.
-                    raise ConnectionTerminated("a kept-alive connection was closed", outcome=NEUTRAL)
+                    raise KeptAliveClosed("a kept-alive connection was closed")
                 raise ConnectionTerminated("the upstream closed the connection before its response")
-            await self._wait()
+            await self.arrival()
         return response.interim.pop(0)
 
     async def content(self) -> bytes:
@@ -126,7 +157,7 @@ class UpstreamConnection(asyncio.Protocol):
                 raise response.fault
             if self._lost:
                 raise HttpResponseIncomplete("the upstream closed in the middle of its response")
-            await self._wait()
+            await self.arrival()
         return self.take()
 
     def take(self) -> bytes:
@@ -153,10 +184,24 @@ class UpstreamConnection(asyncio.Protocol):
             and response.head.keeps_alive
         )
 
+    def may_rest_s(self, most_s: float) -> float:
+        """For how long the connection may rest: `most_s`, or less by the upstream's own word."""
+        head = self.response.head
+        told_s = None if head is None else head.keep_alive_s
+        return most_s if told_s is None or told_s > most_s else told_s
+
     def rest(self) -> None:
         """Ends the exchange; what arrives from now on is not asked for."""
         self._parser = None
         self.reused = True
+
+    def hand_over(self, successor: asyncio.Protocol) -> asyncio.Transport | None:
+        """Leaves the connection to another protocol, which ends it; None if it is lost."""
+        transport, self.transport = self.transport, None
+        self._lost = True
+        if transport is not None:
+            transport.set_protocol(successor)
+        return transport
 
     def abort(self) -> None:
         """Closes at once, dropping what was not sent.
@@ -165,13 +210,6 @@ class UpstreamConnection(asyncio.Protocol):
         """
         if self.transport is not None:
             self.transport.abort()
-
-    async def _wait(self) -> None:
-        self._reader = asyncio.get_running_loop().create_future()
-        try:
-            await self._reader
-        finally:
-            self._reader = None
 
     # Called by the transport.
 
@@ -241,8 +279,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _end_idle(self) -> None:
         self._lost = True
-        if self.on_idle_end is not None:
-            self.on_idle_end(self)
+        self._owner.forget(self)
         self.abort()
 
 

@@ -9,11 +9,12 @@ import pytest
 from aiohttp import web
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+from support.exchanges import ended
 from support.metrics import metrics_of
 
 from proxy.control.admin import application
 from proxy.control.metrics import Metrics
-from proxy.core.exchange import Entry, Exchange
+from proxy.core.exchange import Entry
 
 PATHS = ["/", "/livez", "/readyz", "/metrics"]
 
@@ -66,7 +67,7 @@ async def test_the_index_names_every_path() -> None:
 
 async def test_metrics_as_text() -> None:
     metrics = metrics_of()
-    metrics.observe(Exchange(Entry.FORWARD, "GET", 0.0, status=200, request_bytes=5), 1.0)
+    metrics.observe(ended(Entry.FORWARD, "GET", status=200, request_bytes=5), 1.0)
     async with admin(metrics) as client:
         answer = await client.get("/metrics")
         assert answer.status_code == 200

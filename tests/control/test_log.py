@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.circuits import BY_PATH, HOST, Rig
 from support.circuits import policy as circuit_policy
+from support.exchanges import ended
 
 from proxy import __version__
 from proxy.control import log
@@ -76,14 +77,14 @@ def exchange(
     outcome: Outcome = SUCCESS,
     target: Target | None = WEBHOOK,
 ) -> Exchange:
-    return Exchange(
-        Entry.FORWARD, "POST", 0.0, target, status=status, source=source, error=error, outcome=outcome
+    return ended(
+        Entry.FORWARD, "POST", target=target, status=status, source=source, error=error, outcome=outcome
     )
 
 
 def test_the_line_of_an_exchange(stream: BinaryIO, lines: Lines) -> None:
     log.configure(ALL, stream)
-    ended = Exchange(
+    exchange = ended(
         entry=Entry.FORWARD,
         method="POST",
         started=100.0,
@@ -102,7 +103,7 @@ def test_the_line_of_an_exchange(stream: BinaryIO, lines: Lines) -> None:
         head_s=30.0000004,
     )
     before = datetime.now(UTC)
-    log.AccessLog(ALL).exchange_ended(ended, 130.5)
+    log.AccessLog(ALL).exchange_ended(exchange, 130.5)
     (line,) = lines()
     assert list(line)[:3] == ["timestamp", "level", "event"]
     timestamp = line.pop("timestamp")
@@ -147,7 +148,7 @@ REFUSED = errors.DestinationUnavailable("open")
 
 
 @pytest.mark.parametrize(
-    ("ended", "written"),
+    ("told", "written"),
     [
         # (what ended, in which modes it has a line: all, errors)
         (exchange(status=200, source=Source.UPSTREAM), (True, False)),
@@ -164,19 +165,19 @@ REFUSED = errors.DestinationUnavailable("open")
     ],
 )
 def test_which_exchanges_have_a_line(
-    ended: Exchange, written: tuple[bool, bool], stream: BinaryIO, lines: Lines
+    told: Exchange, written: tuple[bool, bool], stream: BinaryIO, lines: Lines
 ) -> None:
     log.configure(ALL, stream)
     for mode, expected in zip(
         (policy.AccessLog.ALL, policy.AccessLog.ERRORS, policy.AccessLog.OFF), (*written, False), strict=True
     ):
         before = len(lines())
-        log.AccessLog(policy.Log(access=mode)).exchange_ended(ended, 1.0)
+        log.AccessLog(policy.Log(access=mode)).exchange_ended(told, 1.0)
         assert len(lines()) - before == expected, mode
 
 
 @pytest.mark.parametrize(
-    ("ended", "level"),
+    ("told", "level"),
     [
         (exchange(status=200, source=Source.UPSTREAM), "info"),
         (exchange(status=500, source=Source.UPSTREAM), "warning"),
@@ -185,10 +186,10 @@ def test_which_exchanges_have_a_line(
     ],
 )
 def test_a_line_has_the_level_of_what_went_wrong(
-    ended: Exchange, level: str, stream: BinaryIO, lines: Lines
+    told: Exchange, level: str, stream: BinaryIO, lines: Lines
 ) -> None:
     log.configure(ALL, stream)
-    log.AccessLog(ALL).exchange_ended(ended, 1.0)
+    log.AccessLog(ALL).exchange_ended(told, 1.0)
     assert [line["level"] for line in lines()] == [level]
 
 
@@ -406,10 +407,10 @@ def test_hostile_values_stay_within_their_line(hostile: str, stream: BinaryIO, l
     stream.truncate(0)
     os.lseek(stream.fileno(), 0, os.SEEK_SET)
     target = Target("http", hostile, 80, "/" + hostile, hostile)
-    ended = exchange(target=target, error=errors.HttpProtocolError(hostile, reason=hostile))
-    ended.method = ended.address = hostile
+    told = exchange(target=target, error=errors.HttpProtocolError(hostile, reason=hostile))
+    told.method = told.address = hostile
     for path in PathLog:
-        log.AccessLog(policy.Log(access=policy.AccessLog.ALL, path=path)).exchange_ended(ended, 1.0)
+        log.AccessLog(policy.Log(access=policy.AccessLog.ALL, path=path)).exchange_ended(told, 1.0)
     logging.getLogger("aiohttp.server").error("%s", hostile)
     written = lines()
     assert len(written) == 3

@@ -5,12 +5,13 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from support.circuits import BY_PATH, Rig, policy
+from support.exchanges import ended
 from support.metrics import families, flat, metrics_of, nonzero, samples
 
 from proxy import __version__
 from proxy.control.metrics import Metrics
 from proxy.core import errors
-from proxy.core.exchange import Entry, Exchange, Source
+from proxy.core.exchange import Entry, Source
 from proxy.core.outcome import FailureKind
 from proxy.core.refusals import REJECTION_REASONS
 from proxy.core.states import Condition
@@ -47,14 +48,14 @@ def test_an_exchange_is_counted_by_entry_class_and_source(
     entry: Entry, status: int | None, source: Source, expected: str
 ) -> None:
     metrics = metrics_of()
-    metrics.observe(Exchange(entry, "GET", 1.0, status=status, source=source), 2.0)
+    metrics.observe(ended(entry, "GET", 1.0, status=status, source=source), 2.0)
     assert nonzero(samples(metrics), "requests_total") == {f"requests_total{{{expected}}}": 1}
 
 
 def test_content_is_summed_by_direction() -> None:
     metrics = metrics_of()
-    metrics.observe(Exchange(Entry.FORWARD, "PUT", 1.0, request_bytes=100, response_bytes=7), 2.0)
-    metrics.observe(Exchange(Entry.TUNNEL, "CONNECT", 1.0, request_bytes=10, response_bytes=1), 2.0)
+    metrics.observe(ended(Entry.FORWARD, "PUT", 1.0, request_bytes=100, response_bytes=7), 2.0)
+    metrics.observe(ended(Entry.TUNNEL, "CONNECT", 1.0, request_bytes=10, response_bytes=1), 2.0)
     found = samples(metrics)
     assert found["bytes_total{direction=request}"] == 110
     assert found["bytes_total{direction=response}"] == 8
@@ -63,7 +64,7 @@ def test_content_is_summed_by_direction() -> None:
 def test_the_time_of_a_request_falls_into_its_bucket() -> None:
     metrics = metrics_of()
     for took_s in (0.005, 0.006, 0.3, 61.0):
-        metrics.observe(Exchange(Entry.FORWARD, "GET", 0.0, status=200, source=Source.UPSTREAM), took_s)
+        metrics.observe(ended(Entry.FORWARD, "GET", 0.0, status=200, source=Source.UPSTREAM), took_s)
     found = samples(metrics)
     bucket = "request_seconds_bucket{entry=forward,le="
     assert found[f"{bucket}0.005}}"] == 1
@@ -89,7 +90,7 @@ def test_refusals_and_tunnels_are_not_timed(
     entry: Entry, error: errors.ProxyError | None, timed: int
 ) -> None:
     metrics = metrics_of()
-    metrics.observe(Exchange(entry, "GET", 0.0, status=503, error=error), 1.0)
+    metrics.observe(ended(entry, "GET", 0.0, status=503, error=error), 1.0)
     found = samples(metrics)
     assert found["request_seconds_count{entry=forward}"] == timed
     assert sum(nonzero(found, "requests_total").values()) == 1
@@ -151,7 +152,7 @@ def test_all_known_series_are_there_before_the_first_request() -> None:
 @pytest.mark.parametrize("accept", [OPENMETRICS, PROMETHEUS, f"text/html, {OPENMETRICS}; version=1.0.0"])
 def test_openmetrics_for_who_asks(accept: str) -> None:
     metrics = metrics_of(opened().circuits)
-    metrics.observe(Exchange(Entry.FORWARD, "GET", 0.0, status=200), 1.0)
+    metrics.observe(ended(Entry.FORWARD, "GET", 0.0, status=200), 1.0)
     content, content_type = metrics.render(accept)
     assert content_type.startswith("application/openmetrics-text; version=1.0.0; charset=utf-8")
     parsed = list(parse_openmetrics(content.decode()))  # type: ignore[no-untyped-call]  # it has no types
@@ -201,7 +202,7 @@ def test_no_label_tells_what_was_asked_for() -> None:
     metrics = metrics_of(rig.circuits)
     rig.answer(500, 31.0, target.host_port, BY_PATH.endpoint(target.host_port, target.origin_form, ()))
     error = errors.HttpProtocolError("s3cret")
-    metrics.observe(Exchange(Entry.FORWARD, "S3CRET", 0.0, target, status=502, error=error), 1.0)
+    metrics.observe(ended(Entry.FORWARD, "S3CRET", 0.0, target=target, status=502, error=error), 1.0)
     content, _ = metrics.render(None)
     assert b'circuit="hooks.example.com:80"' in content
     assert b'circuit="hooks.example.com:80#' in content
@@ -213,7 +214,7 @@ def test_a_snapshot_does_not_change() -> None:
     metrics = metrics_of(rig.circuits)
     snapshot = metrics.snapshot()
     before = snapshot.render(None)
-    metrics.observe(Exchange(Entry.FORWARD, "GET", 0.0, status=200), 1.0)
+    metrics.observe(ended(Entry.FORWARD, "GET", 0.0, status=200), 1.0)
     assert rig.refusal(1.0, "a:80")
     assert rig.passes(31.0, "a:80")
     rig.succeed(1, 31.0, "b:80")
@@ -223,7 +224,7 @@ def test_a_snapshot_does_not_change() -> None:
 
 def test_instances_share_nothing() -> None:
     first, second = metrics_of(), metrics_of()
-    first.observe(Exchange(Entry.FORWARD, "GET", 0.0, status=200), 1.0)
+    first.observe(ended(Entry.FORWARD, "GET", 0.0, status=200), 1.0)
     assert not nonzero(samples(second), "requests_total")
     assert not [
         family for family in prometheus_client.REGISTRY.collect() if family.name.startswith("breaker")

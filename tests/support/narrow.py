@@ -11,7 +11,7 @@ from typing import Protocol, cast
 
 import pytest
 
-from proxy.wire.listener import ClientConnection
+from proxy.wire.client import ClientConnection
 from proxy.wire.tunnel import Tunnel
 from proxy.wire.upstream import UpstreamConnection
 from support.client import Client
@@ -45,7 +45,7 @@ class NarrowClient(Client):
 
     @classmethod
     async def connect_to(cls, proxy: Running) -> "NarrowClient":
-        listener = proxy.sidecar.listener
+        listener = proxy.sidecar.listeners["listen.proxy"]
         others = set(listener.connections)
         raw = socket.socket()
         raw.settimeout(0)

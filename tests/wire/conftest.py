@@ -62,7 +62,7 @@ async def start() -> AsyncIterator[Start]:
 
 
 def _no_clients(started: list[Running]) -> bool:
-    return not any(running.sidecar.listener.connections for running in started)
+    return not any(running.sidecar.clients for running in started)
 
 
 def _tasks() -> set[str]:

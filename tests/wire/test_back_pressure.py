@@ -80,7 +80,7 @@ async def test_a_client_that_stops_reading_leaves_no_connection_behind(
     start: Start, monkeypatch: pytest.MonkeyPatch, method: str, steps: list[Step], outcome: str
 ) -> None:
     """It is not even given the time that the last bytes of a whole answer get."""
-    monkeypatch.setattr("proxy.wire.listener._LAST_BYTES_S", 3600.0)
+    monkeypatch.setattr("proxy.wire.client._LAST_BYTES_S", 3600.0)
     proxy = await start(circuit=ONE_FAILURE, timeouts=Timeouts(tunnel_idle=Seconds(60)))
     async with ScriptedUpstream(steps) as upstream, await NarrowClient.connect_to(proxy) as client:
         url = upstream.authority if method == "CONNECT" else f"http://{upstream.authority}/"
@@ -89,15 +89,14 @@ async def test_a_client_that_stops_reading_leaves_no_connection_behind(
         await turns()
         proxy.clock.now += 60
         exchange = await proxy.report()
-        await until(lambda: not proxy.sidecar.listener.connections)
+        await until(lambda: not proxy.sidecar.clients)
     assert str(exchange.outcome) == outcome
     assert proxy.state(upstream.authority) in (None, "closed")
 
 
 async def test_refusals_do_not_pile_up_for_a_client_that_does_not_read_them(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+    start: Start,
 ) -> None:
-    monkeypatch.setattr("proxy.wire.listener._LAST_BYTES_S", 0.1)
     proxy = await start(circuit=ONE_FAILURE)
     async with ScriptedUpstream([Expect()]) as upstream:
         asked = get(f"http://{upstream.authority}/")
@@ -109,7 +108,9 @@ async def test_refusals_do_not_pile_up_for_a_client_that_does_not_read_them(
             await until(lambda: client.proxy_side.is_closing() or len(proxy.exchanges) == 2001)
             assert client.proxy_side.get_write_buffer_size() < HELD / 8
             assert len(proxy.exchanges) < 1000
-            await until(lambda: not proxy.sidecar.listener.connections)
+            # Its last answers have ten seconds to get away.
+            proxy.clock.now += 10
+            await until(lambda: not proxy.sidecar.clients)
 
 
 async def test_what_comes_behind_a_connect_stops_the_client_where_the_upstream_does_not_read(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.dns import DnsServer, Trouble
+from support.legs import leg
 from support.upstream import OK, Do, ScriptedUpstream, Send
 
 from proxy.core.errors import (
@@ -86,9 +87,7 @@ def unresponsive() -> Iterator[int]:
 async def test_a_connection_with_what_it_took(host: str) -> None:
     async with ScriptedUpstream([Send(OK), Do.STALL]) as upstream, dialling() as dialer:
         exchange = exchange_of()
-        connection = await dialer.connect(
-            exchange, target_of(host, upstream.port), TIMEOUTS, UpstreamConnection
-        )
+        connection = await dialer.connect(exchange, target_of(host, upstream.port), TIMEOUTS, leg)
         assert connection.address == "127.0.0.1"
         assert (exchange.dns_s, exchange.connect_s) == (1, 1)
         assert (exchange.awaited, exchange.deadline) == (Awaited.NOTHING, FOREVER)
@@ -101,7 +100,7 @@ async def test_an_upstream_that_refuses() -> None:
     with refusing() as port:
         async with dialling() as dialer:
             with pytest.raises(ConnectionRefused) as caught:
-                await dialer.connect(exchange, target_of("127.0.0.1", port), TIMEOUTS, UpstreamConnection)
+                await dialer.connect(exchange, target_of("127.0.0.1", port), TIMEOUTS, leg)
     assert caught.value.details == "the upstream's address answered: ECONNREFUSED"
     assert str(caught.value.outcome) == "failure(refused)"
     # The wait is still named: whoever is told of the failure may ask who owed.
@@ -115,7 +114,7 @@ async def test_an_address_to_which_no_way_leads(host: str) -> None:
     """The kernel itself refuses these for TCP, at once: broadcast, multicast, link-local without a link."""
     async with dialling() as dialer:
         with pytest.raises(DestinationIpUnroutable) as caught:
-            await dialer.connect(exchange_of(), target_of(host, 9), TIMEOUTS, UpstreamConnection)
+            await dialer.connect(exchange_of(), target_of(host, 9), TIMEOUTS, leg)
     assert str(caught.value.outcome) == "failure(unreachable)"
 
 
@@ -124,7 +123,7 @@ async def test_a_name_that_does_not_exist_is_not_dialled() -> None:
     async with DnsServer({}) as server, dialling(server.authority) as dialer:
         exchange = exchange_of()
         with pytest.raises(DnsError) as caught:
-            await dialer.connect(exchange, target_of("absent.test", 80), TIMEOUTS, UpstreamConnection)
+            await dialer.connect(exchange, target_of("absent.test", 80), TIMEOUTS, leg)
         assert str(caught.value.outcome) == "failure(dns)"
         assert exchange.dns_s is None
 
@@ -135,7 +134,7 @@ async def test_an_address_that_refuses_is_not_the_last_word(order: list[str]) ->
     async with ScriptedUpstream([Do.STALL]) as upstream, DnsServer({"two.test": order}) as server:
         async with dialling(server.authority) as dialer:
             connection = await dialer.connect(
-                exchange_of(), target_of("two.test", upstream.port), TIMEOUTS, UpstreamConnection
+                exchange_of(), target_of("two.test", upstream.port), TIMEOUTS, leg
             )
             assert connection.address == "127.0.0.1"
             connection.abort()
@@ -149,7 +148,7 @@ async def test_the_other_family_is_tried_as_well() -> None:
     ):
         async with dialling(server.authority) as dialer:
             connection = await dialer.connect(
-                exchange_of(), target_of("both.test", upstream.port), TIMEOUTS, UpstreamConnection
+                exchange_of(), target_of("both.test", upstream.port), TIMEOUTS, leg
             )
             assert connection.address == "127.0.0.1"
             connection.abort()
@@ -163,7 +162,7 @@ async def test_an_address_that_does_not_answer_does_not_hold_up_the_other() -> N
             async with DnsServer({"two.test": ["127.0.0.1", "127.0.0.2"]}) as server:
                 async with dialling(server.authority) as dialer:
                     connection = await dialer.connect(
-                        exchange_of(), target_of("two.test", port), TIMEOUTS, UpstreamConnection
+                        exchange_of(), target_of("two.test", port), TIMEOUTS, leg
                     )
                     assert connection.address == "127.0.0.2"
                     connection.abort()
@@ -175,9 +174,7 @@ async def test_all_addresses_refuse() -> None:
         async with DnsServer({"two.test": ["127.0.0.1", "127.0.0.2"]}) as server:
             async with dialling(server.authority) as dialer:
                 with pytest.raises(ConnectionRefused):
-                    await dialer.connect(
-                        exchange_of(), target_of("two.test", port), TIMEOUTS, UpstreamConnection
-                    )
+                    await dialer.connect(exchange_of(), target_of("two.test", port), TIMEOUTS, leg)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +206,7 @@ def test_what_the_kernel_answers_is_told(number: int, error: type[ProxyError], o
 
     async def dial() -> None:
         async with dialling() as dialer:
-            await dialer.connect(exchange_of(), target_of("127.0.0.1", 80), TIMEOUTS, UpstreamConnection)
+            await dialer.connect(exchange_of(), target_of("127.0.0.1", 80), TIMEOUTS, leg)
 
     with asyncio.Runner(loop_factory=Answering) as runner, pytest.raises(error) as caught:
         runner.run(dial())
@@ -226,7 +223,6 @@ from proxy.core.policy import Timeouts
 from proxy.core.target import Target
 from proxy.wire.dialer import Dialer
 from proxy.wire.resolver import Resolver
-from proxy.wire.upstream import UpstreamConnection
 
 async def main():
     resolver = Resolver((), timeout_s=5)
@@ -236,7 +232,7 @@ async def main():
     os.close(free)
     resource.setrlimit(resource.RLIMIT_NOFILE, (free, free))
     try:
-        await dialer.connect(Exchange(Entry.FORWARD, "GET", 0), target, Timeouts(), UpstreamConnection)
+        await dialer.connect(Exchange(Entry.FORWARD, "GET", 0), target, Timeouts(), asyncio.Protocol)
     except ConnectionLimitReached as error:
         print(error.status, error.reason, error.outcome)
 
@@ -263,9 +259,7 @@ def test_without_a_descriptor_left_it_is_our_limit_and_no_fault_of_the_upstream(
 async def test_while_the_name_is_awaited_we_owe() -> None:
     async with DnsServer({"silent.test": Trouble.SILENT}) as server, dialling(server.authority) as dialer:
         exchange = exchange_of()
-        task = asyncio.create_task(
-            dialer.connect(exchange, target_of("silent.test", 80), TIMEOUTS, UpstreamConnection)
-        )
+        task = asyncio.create_task(dialer.connect(exchange, target_of("silent.test", 80), TIMEOUTS, leg))
         await server.question("silent.test")
         assert (exchange.awaited, exchange.owed_since, exchange.deadline) == (Awaited.ADDRESS, 1000, 1007)
         assert exchange.upstream_owed_s(1005) == 0
@@ -279,9 +273,7 @@ async def test_while_the_connection_is_awaited_the_upstream_owes_and_cancelling_
     with unresponsive() as port:
         async with dialling() as dialer:
             exchange = exchange_of()
-            task = asyncio.create_task(
-                dialer.connect(exchange, target_of("127.0.0.1", port), TIMEOUTS, UpstreamConnection)
-            )
+            task = asyncio.create_task(dialer.connect(exchange, target_of("127.0.0.1", port), TIMEOUTS, leg))
             await turns()
             assert not task.done()
             assert (exchange.awaited, exchange.owed_since, exchange.deadline) == (
@@ -306,9 +298,7 @@ async def test_cancelling_at_any_moment_leaves_no_socket(names: list[str]) -> No
             while not connected:
                 host = "127.0.0.1" if len(names) == 1 else "a.test"
                 task = asyncio.create_task(
-                    dialer.connect(
-                        exchange_of(), target_of(host, upstream.port), TIMEOUTS, UpstreamConnection
-                    )
+                    dialer.connect(exchange_of(), target_of(host, upstream.port), TIMEOUTS, leg)
                 )
                 await turns(count)
                 connected = task.done()

@@ -28,7 +28,7 @@ async def test_the_request_arrives_as_it_was_sent(start: Start) -> None:
             b"POST /A%2f%7e/../b?q=%20&&x HTTP/1.1\r\n"
             + f"hOST: {upstream.authority}\r\n".encode()
             + b"X-Sig: \xe4\xff\r\nx-sig: two\r\nAccept-Encoding: gzip\r\nUser-Agent: \r\n"
-            + b"Content-Length: 5\r\n"
+            + b"Content-Length: 5\r\nTE: trailers\r\nConnection: TE\r\n"
             + b"Via: 1.1 testproxy\r\n\r\nevent"
         )
 

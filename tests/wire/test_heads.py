@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.core.headers import NO_BODY, Fields
+from proxy.core.headers import NO_BODY, Fields, Head
 from proxy.wire.heads import Heads
 from proxy.wire.parser import ResponseHead
 
@@ -10,7 +10,7 @@ HEADS = Heads("me", via=True)
 
 
 def lines_of(status: int, fields: Fields) -> list[bytes]:
-    head = ResponseHead(status, b"X", fields, NO_BODY, keeps_alive=True)
+    head = ResponseHead(status, b"X", "1.1", Head(fields), NO_BODY)
     made = HEADS.interim(head) if status < 200 else HEADS.response(head, NO_BODY, keep=True)
     first, *lines, _, _ = made.split(b"\r\n")
     assert first == b"HTTP/1.1 %d X" % status

@@ -57,7 +57,7 @@ async def test_an_event_stream_may_be_quiet_for_long(start: Start) -> None:
         await client.reader.readuntil(EVENT)
         await other.send(get(f"http://{silent.authority}/"))
         await (await silent.connection(0)).until(b"GET")
-        proxy.clock.now += 4000
+        proxy.clock.now += 3599
         # By now the deadlines have been looked at.
         assert (await other.answer()).status == 504
         go_on.set()

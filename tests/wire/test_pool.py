@@ -56,6 +56,12 @@ def exchange_of() -> Exchange:
     return Exchange(Entry.FORWARD, "GET", 0)
 
 
+async def lend(pool: Pool, exchange: Exchange, target: Target, timeouts: Timeouts) -> UpstreamConnection:
+    """A kept-alive connection if there is one, else a new one."""
+    kept = pool.take(exchange, target, pool.clock())
+    return kept if kept is not None else await pool.dial(exchange, target, timeouts)
+
+
 async def ask(connection: UpstreamConnection) -> None:
     """One whole exchange."""
     connection.begin("GET", 4096, 128)
@@ -68,14 +74,14 @@ async def ask(connection: UpstreamConnection) -> None:
 
 async def call(pool: Pool, target: Target) -> UpstreamConnection:
     """Borrows a connection for one whole exchange; returns which one it was."""
-    with await pool.connect(exchange_of(), target, Timeouts()) as connection:
+    with await lend(pool, exchange_of(), target, Timeouts()) as connection:
         await ask(connection)
     return connection
 
 
 async def calls_at_once(pool: Pool, target: Target, count: int) -> list[UpstreamConnection]:
     """So many exchanges at the same time, given back in the order of the list."""
-    loans = [await pool.connect(exchange_of(), target, Timeouts()) for _ in range(count)]
+    loans = [await lend(pool, exchange_of(), target, Timeouts()) for _ in range(count)]
     connections = []
     for loan in loans:
         with loan as connection:
@@ -96,7 +102,7 @@ async def test_a_connection_that_rests_is_lent_again(make_pool: MakePool) -> Non
         exchanges = [exchange_of(), exchange_of()]
         connections = []
         for exchange in exchanges:
-            with await pool.connect(exchange, target_of(upstream), Timeouts()) as connection:
+            with await lend(pool, exchange, target_of(upstream), Timeouts()) as connection:
                 assert pool.idle == 0
                 await ask(connection)
             assert repr(pool) == "<Pool idle=1 hosts=1>"
@@ -114,8 +120,8 @@ async def test_a_connection_is_lent_to_one_at_a_time_the_latest_first(make_pool:
         first, second = await calls_at_once(pool, target, 2)
         assert first is not second
         assert repr(pool) == "<Pool idle=2 hosts=1>"
-        with await pool.connect(exchange_of(), target, Timeouts()) as latest:
-            with await pool.connect(exchange_of(), target, Timeouts()) as earlier:
+        with await lend(pool, exchange_of(), target, Timeouts()) as latest:
+            with await lend(pool, exchange_of(), target, Timeouts()) as earlier:
                 assert (latest, earlier) == (second, first)
                 assert pool.idle == 0
 
@@ -149,7 +155,7 @@ async def test_a_loan_that_ends_in_the_middle_ends_the_connection(make_pool: Mak
     async with ScriptedUpstream([Expect(), Do.STALL]) as upstream:
 
         async def wait_for_a_head() -> None:
-            with await pool.connect(exchange_of(), target_of(upstream), Timeouts()) as connection:
+            with await lend(pool, exchange_of(), target_of(upstream), Timeouts()) as connection:
                 await ask(connection)
 
         task = asyncio.create_task(wait_for_a_head())
@@ -218,7 +224,7 @@ async def test_the_limits_bound_what_rests_and_not_what_is_lent(make_pool: MakeP
         target = target_of(upstream)
         with ExitStack() as loans:
             for _ in range(5):
-                await ask(loans.enter_context(await pool.connect(exchange_of(), target, Timeouts())))
+                await ask(loans.enter_context(await lend(pool, exchange_of(), target, Timeouts())))
             assert len(upstream.connections) == 5
         assert pool.idle == 1
 
@@ -284,7 +290,7 @@ async def test_a_connection_on_loan_that_ends_is_not_the_pools_to_forget(make_po
     async with ScriptedUpstream([Expect(), Send(OK), Expect(), Do.RESET]) as upstream:
         target = target_of(upstream)
         await call(pool, target)
-        with await pool.connect(exchange_of(), target, Timeouts()) as connection:
+        with await lend(pool, exchange_of(), target, Timeouts()) as connection:
             connection.begin("GET", 4096, 128)
             connection.write(b"GET / HTTP/1.1\r\n\r\n")
             await until_gone(connection)

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
+from support.legs import Owner, leg
+from support.turns import until
 from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Step, Take, Wait
 
 from proxy.core.errors import ConnectionTerminated, HttpProtocolError, HttpResponseIncomplete, ProxyError
@@ -18,12 +20,14 @@ OK_LINE = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK_LINE + b"Transfer-Encoding: chunked\r\n\r\n"
 PLENTY = 8 * 1024 * 1024
 TURNS = 500
+OWNER = Owner()
 
 
 @asynccontextmanager
 async def connected(upstream: ScriptedUpstream) -> AsyncIterator[UpstreamConnection]:
+    OWNER.ended.clear()
     _, connection = await asyncio.get_running_loop().create_connection(
-        UpstreamConnection, "127.0.0.1", upstream.port
+        lambda: leg(OWNER), "127.0.0.1", upstream.port
     )
     yield connection
     connection.abort()
@@ -282,19 +286,13 @@ async def test_what_happens_on_an_idle_connection_is_its_end_and_told_at_once(st
     go_on = asyncio.Event()
     async with ScriptedUpstream([Expect(), Send(OK), Wait(go_on), *steps]) as upstream:
         async with connected(upstream) as connection:
-            ended: asyncio.Queue[UpstreamConnection] = asyncio.Queue()
-
-            def end(connection: UpstreamConnection) -> None:
-                connection.on_idle_end = None
-                ended.put_nowait(connection)
-
             ask(connection)
             await connection.next_head()
             assert fit(connection)
             connection.rest()
-            connection.on_idle_end = end
             go_on.set()
-            assert await ended.get() is connection
+            await until(lambda: OWNER.ended)
+            assert OWNER.ended.pop(0) is connection
             assert connection.is_lost
             while connection.transport is not None:
                 await asyncio.sleep(0)

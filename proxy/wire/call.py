@@ -1,0 +1,69 @@
+"""What the stations of the line hand on: one exchange, with its request and its client's connection."""
+
+from aiohttp import HttpVersion11, web
+
+from proxy.core.exchange import Exchange
+from proxy.core.headers import Framing, Head
+from proxy.core.permit import Permit
+from proxy.core.policies import UpstreamPolicy
+from proxy.core.target import Target
+from proxy.wire.client import ClientConnection
+
+_LENGTH, _CHUNKED = Framing.LENGTH, Framing.CHUNKED
+# The end of chunked content without trailers, and the end of the line before it: a trailer could end in 0.
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
+# A refused or early answered request may leave so much content unread, and its connection lives on.
+MAX_DISCARDED = 64 * 1024
+
+
+class Call:
+    """One exchange on the wire.
+
+    Attributes:
+        exchange: what is known of it.
+        request: as aiohttp read it.
+        client: whose it is.
+        head: the fields of the request; from naming on, like `target`.
+        policy: the settings of its upstream; from admission on, like `permit`.
+    """
+
+    __slots__ = ("client", "exchange", "head", "is_http_1_1", "permit", "policy", "request", "target")
+
+    head: Head
+    target: Target
+    policy: UpstreamPolicy
+    permit: Permit
+
+    def __init__(self, exchange: Exchange, request: web.BaseRequest, client: ClientConnection) -> None:
+        self.exchange = exchange
+        self.request = request
+        self.client = client
+        self.is_http_1_1 = request.version == HttpVersion11
+
+    @property
+    def upgrades(self) -> bool:
+        """Whether the connection may become a WebSocket (RFC 6455 section 4.1)."""
+        return (
+            self.head.upgrades
+            and self.is_http_1_1
+            and self.request.method == "GET"
+            and self.exchange.body.framing is Framing.NONE
+        )
+
+    @property
+    def may_follow(self) -> bool:
+        """Whether another request may follow this one on the client's connection.
+
+        Of content that is still to come, so much is thrown away (RFC 9110 section 10.1.1: a client that waits
+        for a 100 may never send it, so that nobody could tell its content from its next request).
+        """
+        request = self.request
+        if not self.is_http_1_1 or not request.keep_alive or self.head.has(b"upgrade"):
+            return False
+        body = self.exchange.body
+        if request.content.at_eof():
+            # aiohttp hides the trailers of a request, and takes the last of them for the first field of the
+            # next one: then there must be no next one. Neither is there one if it has come already.
+            return body.framing is not _CHUNKED or self.client.latest == _LAST_CHUNK
+        outstanding = body.length - request.content.total_bytes
+        return body.framing is _LENGTH and outstanding <= MAX_DISCARDED and not self.head.has(b"expect")

@@ -1,0 +1,371 @@
+"""The connection of one client: aiohttp's, and what a proxy needs of it beyond a web server.
+
+aiohttp parses the requests and calls the line with each. What it cannot know is told here, through public
+names only: a client's leaving cancels the exchange, a tunnel takes the connection over, an unparseable
+request gets an answer of our own, and a client that is slow or idle has so much time.
+"""
+
+import asyncio
+import socket
+import struct
+from typing import Any, Protocol, cast
+
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineTooLong
+
+from proxy.core.errors import ClientTimeout, HeadTooLarge, HttpRequestError, ProxyError, TargetTooLong
+
+# How long a closing connection may take for its last bytes; a client that does not read would take for ever.
+_LAST_BYTES_S = 10.0
+# For how long what a client still sends is thrown away, so that it gets to read its answer (RFC 9112
+# section 9.6: closing at once could reset the connection, and the answer be lost).
+_LINGER_S = 2.0
+
+
+_LATEST = 7
+
+
+class TunnelClient(Protocol):
+    """What a client connection tells the tunnel that has taken it over."""
+
+    def client_sent(self, sent: bytes) -> None:
+        """Bytes for the upstream."""
+
+    def client_ended(self) -> bool:
+        """The client has closed its side; returns whether the other side stays open."""
+
+    def client_lost(self) -> None:
+        """The connection is gone."""
+
+    def client_paused(self) -> None:
+        """The client reads more slowly than we write."""
+
+    def client_resumed(self) -> None:
+        """The client has taken most of what we wrote."""
+
+
+class Line(Protocol):
+    """What a connection asks of the line, for requests that cannot walk it."""
+
+    def refuse(self, request: web.BaseRequest, error: ProxyError) -> web.StreamResponse:
+        """Answers a request that could not be parsed."""
+
+    def turn_away(self, client: "ClientConnection", error: ProxyError) -> None:
+        """Answers a client that has sent no whole request."""
+
+
+class Neighbours(Protocol):
+    """What a connection asks of those who keep account of all.
+
+    Attributes:
+        now: monotonic seconds, as of the last sweep; exact enough for those who are slow.
+    """
+
+    now: float
+
+    def joined(self, client: "ClientConnection") -> None:
+        """A client has connected."""
+
+    def left(self, client: "ClientConnection") -> None:
+        """A client is gone."""
+
+
+class Written(web.StreamResponse):
+    """Tells aiohttp that the answer has been written to the transport already."""
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        super().__init__()
+        self._kept = keep_alive
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection takes another request."""
+        return self._kept
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
+        """Writes nothing."""
+        return request.writer
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Writes nothing."""
+
+
+class Last(Written):
+    """The same, for a last answer whose client may still be sending: it shall get to read it."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
+        """Writes nothing, and waits until the client has ended, or long enough."""
+        client = request.protocol
+        if isinstance(client, ClientConnection):
+            await client.linger()
+        return request.writer
+
+
+# They carry nothing of an exchange, so one of each is enough.
+KEEP = Written(keep_alive=True)
+CLOSE = Written(keep_alive=False)
+LINGER = Last(keep_alive=False)
+
+
+class ClientConnection(web.RequestHandler):
+    """One connection of a client.
+
+    Attributes:
+        is_lost: whether it is gone.
+        received: how many bytes it has sent.
+        latest: the latest of them, as many as tell whether chunked content ended without trailers.
+        tunnel: who has taken it over, if anybody has.
+    """
+
+    __slots__ = (
+        "_ahead",
+        "_clients",
+        "_content",
+        "_in_head",
+        "_line",
+        "_lingering",
+        "_max_ahead",
+        "_own_transport",
+        "_since",
+        "is_lost",
+        "latest",
+        "received",
+        "tunnel",
+    )
+
+    def __init__(self, server: web.Server, clients: Neighbours, line: Line, **settings: Any) -> None:
+        super().__init__(server, **settings)
+        self._clients = clients
+        self._line = line
+        # aiohttp forgets its transport as soon as it closes, which may still take long.
+        self._own_transport: asyncio.Transport | None = None
+        # The content of the exchange under way; None between two exchanges.
+        self._content: StreamReader | None = None
+        self._ahead = 0
+        self._max_ahead = 2 * self.max_line_size
+        # Since when it is idle, in the middle of a head, lingering, or closing.
+        self._since = clients.now
+        self._in_head = False
+        self._lingering: asyncio.Future[None] | None = None
+        self.is_lost = False
+        self.received = 0
+        self.latest = b""
+        self.tunnel: TunnelClient | None = None
+
+    # The exchange.
+
+    def exchange_begins(self, content: StreamReader) -> None:
+        """Says what the client may send from now on: the content of this request, and little ahead of it."""
+        self._content = content
+        self._ahead = 0
+
+    def exchange_ends(self) -> None:
+        """Lets the client send on; a connection that closes now gets a time for that."""
+        if self._ahead > self._max_ahead and self.transport is not None:
+            self.transport.resume_reading()
+        # What came ahead may be the beginning of a head.
+        self._in_head = self._ahead > 0
+        self._since = self._clients.now
+        self._content = None
+        self._ahead = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for its client's next request and has nothing of it yet."""
+        return self._content is None and not self._in_head and self._lingering is None and self.tunnel is None
+
+    @property
+    def idle_since(self) -> float:
+        """Since when, in monotonic seconds, where it is idle."""
+        return self._since
+
+    def take_over(self, tunnel: TunnelClient) -> None:
+        """Hands the connection to a tunnel; what the client has sent behind its request comes first."""
+        self.tunnel = tunnel
+        # Typed for aiohttp's WebSocket reader, of which it calls these two methods alone.
+        self.set_parser(cast("Any", _TunnelSink(tunnel)))
+        if self._ahead > self._max_ahead and self.transport is not None:
+            # Its turn has come. aiohttp, which holds little yet, has not paused it and will not resume it.
+            self.transport.resume_reading()
+        self._ahead = 0
+
+    def cut(self, *, ends_by_close: bool) -> None:
+        """Ends the connection in the middle of an answer, so that nobody takes it for the end of it.
+
+        Args:
+            ends_by_close: the client would take an orderly end for the end of the content: reset it.
+        """
+        transport = self.transport
+        if transport is None:
+            return
+        if ends_by_close:
+            # Without this the kernel sends a FIN for an aborted connection as well.
+            raw = transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()
+        elif self.writing_paused:
+            # A client that does not read would keep an orderly end waiting for ever.
+            transport.abort()
+
+    def linger(self) -> "asyncio.Future[None]":
+        """Closes our side behind the last answer, and throws away what the client still sends, for 2 s.
+
+        Returns:
+            What to wait for, for one who would otherwise close the connection.
+        """
+        lingering = self._lingering = asyncio.get_running_loop().create_future()
+        self._since = self._clients.now
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            lingering.set_result(None)
+            return lingering
+        if transport.can_write_eof():
+            transport.write_eof()
+        transport.resume_reading()
+        return lingering
+
+    # Time.
+
+    def sweep(self, now: float, *, head_s: float, idle_s: float) -> None:
+        """Ends what has taken too long, unless an exchange is under way: that has deadlines of its own.
+
+        Args:
+            now: monotonic seconds.
+            head_s: how long a head may take from its first byte on.
+            idle_s: how long the connection may rest between two requests.
+        """
+        transport = self._own_transport
+        if transport is None or self._content is not None or self.tunnel is not None:
+            return
+        waited_s = now - self._since
+        if transport.is_closing():
+            if waited_s >= _LAST_BYTES_S:
+                transport.abort()
+        elif self._lingering is not None:
+            if waited_s >= _LINGER_S:
+                self.end_lingering()
+        elif self._in_head:
+            if waited_s >= head_s:
+                self._line.turn_away(self, ClientTimeout("the head of the request did not arrive in time"))
+        elif waited_s >= idle_s:
+            self.leave()
+
+    def leave(self) -> None:
+        """Closes a connection without an exchange; one that does not read would keep that waiting."""
+        transport = self._own_transport
+        self.force_close()
+        if transport is not None and transport.get_write_buffer_size():
+            transport.abort()
+
+    def end_lingering(self) -> None:
+        """Closes the connection, if it only waits for its client to do so."""
+        if self._lingering is None:
+            return
+        self._since = self._clients.now
+        if not self._lingering.done():
+            self._lingering.set_result(None)
+        self.force_close()
+
+    # Called by the transport and by aiohttp.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected."""
+        super().connection_made(transport)
+        self._own_transport = cast("asyncio.Transport", transport)  # uvloop's is none of its subclasses
+        self._clients.joined(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Takes what the client sends; pauses a client that sends too much ahead of its turn.
+
+        While an exchange is under way only its content is wanted. aiohttp would queue whole requests, and
+        behind malformed chunks an error for each piece that arrives.
+        """
+        self.received += len(data)
+        self.latest = data[-_LATEST:] if len(data) >= _LATEST else (self.latest + data)[-_LATEST:]
+        content = self._content
+        if content is None:
+            if self._lingering is not None:
+                return
+            if not self._in_head:
+                self._in_head = True
+                self._since = self._clients.now
+            super().data_received(data)
+            return
+        if self.tunnel is not None:
+            super().data_received(data)
+            return
+        before = content.total_bytes
+        super().data_received(data)
+        if content.total_bytes != before:
+            self._ahead = 0
+            return
+        self._ahead += len(data)
+        if self._ahead > self._max_ahead and self.transport is not None:
+            self.transport.pause_reading()
+
+    def eof_received(self) -> Any:
+        """The client closes its side: leaving, except in a tunnel that allows a half-close."""
+        if self._lingering is not None:
+            self.end_lingering()
+            return False
+        return self.tunnel.client_ended() if self.tunnel is not None else None
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The client is gone; aiohttp cancels the exchange in flight."""
+        self.is_lost = True
+        self._own_transport = None
+        self._clients.left(self)
+        super().connection_lost(exc)
+        if self.tunnel is not None:
+            self.tunnel.client_lost()
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than we write."""
+        super().pause_writing()
+        if self.tunnel is not None:
+            self.tunnel.client_paused()
+
+    def resume_writing(self) -> None:
+        """The client has taken most of what we wrote."""
+        super().resume_writing()
+        if self.tunnel is not None:
+            self.tunnel.client_resumed()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answers what aiohttp could not parse; echoes nothing of the request."""
+        del status, message  # they quote the request
+        if isinstance(exc, LineTooLong):
+            # aiohttp tells the lines apart by the limit alone; see `Listener`.
+            if exc.args[1] == self.max_line_size:
+                return self._line.refuse(request, TargetTooLong("the request-target exceeds limits.max_head"))
+            return self._line.refuse(request, HeadTooLarge("a field of the request exceeds limits.max_head"))
+        if isinstance(exc, BadHttpMessage) and exc.message == "Too many headers received":
+            return self._line.refuse(request, HeadTooLarge("the request exceeds limits.max_fields"))
+        if isinstance(exc, HttpProcessingError):
+            return self._line.refuse(request, HttpRequestError("the request is not HTTP/1.1"))
+        # The line answers its own faults; what comes here happened behind it, with the answer written.
+        self.logger.error("fault behind an exchange", exc_info=exc)
+        return CLOSE
+
+
+class _TunnelSink:
+    """What aiohttp feeds with the bytes behind a CONNECT or a 101."""
+
+    __slots__ = ("_tunnel",)
+
+    def __init__(self, tunnel: TunnelClient) -> None:
+        self._tunnel = tunnel
+
+    def feed_data(self, received: bytes) -> tuple[bool, bytes]:
+        self._tunnel.client_sent(received)
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """The connection is gone; `connection_lost` says so as well."""
