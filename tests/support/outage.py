@@ -4,8 +4,9 @@ import asyncio
 import hashlib
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from time import monotonic
 from typing import Self
 
@@ -15,15 +16,32 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from support.process import CLOSED, HALF_OPEN, OPEN, PATIENCE_S, Reply, RunningProxy, until
 
 
+@dataclass(frozen=True)
+class Verbatim:
+    """An answer that is sent byte for byte at the head of its request, before any content is read."""
+
+    text: bytes
+    reset: bool = False
+    """Whether the connection is reset right behind it."""
+
+
 class LocalUpstream:
     """An HTTP server on loopback that says what it has received; it can be killed and started again.
 
+    Args:
+        host: a name that means 127.0.0.1 to the proxy.
+        answers: for targets that are answered in another way.
+
     Attributes:
         seen: the method and path of each request since the last start.
+        expected: how many requests it has told to go on with 100.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1", answers: Mapping[str, Verbatim] | None = None) -> None:
         self.seen: list[str] = []
+        self.expected = 0
+        self._host = host
+        self._answers = answers or {}
         self._resources = ExitStack()
         self._portal: BlockingPortal | None = None
         self._runner: web.ServerRunner | None = None
@@ -36,7 +54,7 @@ class LocalUpstream:
     @property
     def authority(self) -> str:
         """Its host and port, which is the name of its circuit."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self._host}:{self.port}"
 
     @property
     def url(self) -> str:
@@ -76,9 +94,12 @@ class LocalUpstream:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         self.seen.append(f"{request.method} {request.raw_path}")
+        if request.raw_path in self._answers:
+            return _VerbatimResponse(self._answers[request.raw_path])
         if "Expect" in request.headers:
             assert request.transport is not None
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.expected += 1
         digest = hashlib.sha256()
         length = 0
         with suppress(asyncio.CancelledError):
@@ -93,6 +114,27 @@ class LocalUpstream:
             "chunked": request.headers.get("Transfer-Encoding") == "chunked",
         }
         return web.json_response(received, headers={"X-Upstream": "local"})
+
+
+class _VerbatimResponse(web.StreamResponse):
+    """What makes aiohttp send a `Verbatim` and nothing of its own."""
+
+    def __init__(self, answer: Verbatim) -> None:
+        super().__init__()
+        self._answer = answer
+
+    @property
+    def keep_alive(self) -> bool:
+        return b"Connection: close" not in self._answer.text
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        assert request.transport is not None
+        request.transport.write(self._answer.text)
+        if self._answer.reset:
+            request.transport.abort()
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """It has been written."""
 
 
 def received(method: str, content: bytes = b"", *, chunked: bool = False) -> dict[str, object]:
@@ -130,6 +172,7 @@ def outage(
     upstream.kill()
     # A call on a connection that is just dying would say nothing about the upstream.
     until(lambda: proxy.metric("pool_connections", state="idle") == 0, "a dead connection stays in the pool")
+    until(lambda: proxy.metric("tunnels") == 0, "a dead tunnel stays")
     assert [call().status for _ in range(5)] == [502] * 5
     refused(call(), circuit)
     assert proxy.state(circuit) == OPEN
@@ -149,11 +192,11 @@ def outage(
 
 
 @contextmanager
-def silent_upstream() -> Iterator[str]:
-    """Accepts connections and never answers; gives its host and port."""
+def silent_upstream(host: str = "127.0.0.1") -> Iterator[str]:
+    """Accepts connections and never answers; gives its host (a name that means 127.0.0.1) and port."""
     # Nobody calls accept(): that the backlog takes the connections is all a client ever sees.
     with socket.create_server(("127.0.0.1", 0), backlog=32) as listener:
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        yield f"{host}:{listener.getsockname()[1]}"
 
 
 def assert_abandoned(
@@ -167,4 +210,4 @@ def assert_abandoned(
     until(lambda: proxy.state(circuit) == OPEN, "the circuit does not open")
     refused(call(), circuit)
     assert proxy.metric("circuit_failures_total", circuit=circuit, scope="host", kind="abandoned") == 5
-    assert proxy.metric("calls_total", outcome="failure") == 5
+    assert proxy.metric("circuit_calls_total", circuit=circuit, scope="host", outcome="failure") == 5

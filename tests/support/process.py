@@ -35,6 +35,8 @@ class Reply:
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes = b""
+    interim: tuple[int, ...] = ()
+    """The statuses of the interim answers before it, where the client shows them."""
 
 
 def environment(**variables: str) -> dict[str, str]:
