@@ -189,7 +189,11 @@ class Exchange:
 
     def wait_for(self, awaited: Awaited, timeout_s: float, now: float) -> None:
         """Says what is waited for from now on, and for how long at most."""
-        self._turn(now)
+        if now >= self.lease_at:
+            self._keep_facts()
+        if self.awaited.upstream_owes:
+            self.upstream_s += now - self.owed_since
+        self.owed_since = now
         self.awaited = awaited
         deadline = now + timeout_s
         self.deadline = min(self.ends_at, deadline)
@@ -198,8 +202,7 @@ class Exchange:
 
     def wait_over(self, now: float) -> None:
         """Says that nobody owes anything: we are at work ourselves."""
-        self._turn(now)
-        self.awaited = _NOTHING
+        self.wait_for(_NOTHING, FOREVER, now)
         self.deadline = FOREVER
 
     def upstream_took(self, now: float) -> None:
@@ -207,13 +210,6 @@ class Exchange:
         if now >= self.lease_at:
             self._keep_facts()
         self.upstream_took_at = now
-
-    def _turn(self, now: float) -> None:
-        if now >= self.lease_at:
-            self._keep_facts()
-        if self.awaited.upstream_owes:
-            self.upstream_s += now - self.owed_since
-        self.owed_since = now
 
     def _keep_facts(self) -> None:
         # The lease is judged as of its end by whoever looks next, which may be long after it.

@@ -78,29 +78,35 @@ class Body(NamedTuple):
 NO_BODY = Body(Framing.NONE)
 CHUNKED = Body(Framing.CHUNKED)
 UNTIL_CLOSE = Body(Framing.CLOSE)
+# A member is looked up on its class in Python.
+_LENGTH = Framing.LENGTH
 
 
 class Head:
     """The fields of one message, read once.
 
     Attributes:
+        size: of the fields on the wire, with their separators, in bytes.
         kept: the fields that a proxy passes on, all but the hop-by-hop ones and those that Connection names.
         host_at: where `Host` stands among them; None if it does not.
     """
 
-    __slots__ = ("_told", "host_at", "kept")
+    __slots__ = ("_told", "host_at", "kept", "size")
 
     def __init__(self, fields: Iterable[Field]) -> None:
         told: dict[bytes, list[bytes]] = {}
         kept: Fields = []
+        size = 0
         self.host_at: int | None = None
         for field in fields:
-            name = field[0].lower()
+            spelled, value = field
+            name = spelled.lower()
+            size += len(name) + len(value) + 4
             if name in _TOLD:
                 if name in told:
-                    told[name].append(field[1])
+                    told[name].append(value)
                 else:
-                    told[name] = [field[1]]
+                    told[name] = [value]
                 if name in HOP_BY_HOP:
                     continue
                 if name == b"host":
@@ -108,6 +114,7 @@ class Head:
             kept.append(field)
         self._told = told
         self.kept = kept
+        self.size = size
         if b"connection" in told:
             named = self.options(b"connection") - _NOT_REMOVABLE - HOP_BY_HOP
             if named:
@@ -181,7 +188,7 @@ class Head:
         length = _length(lengths)
         if length is None:
             raise HttpRequestError("the request has no single valid Content-Length")
-        return Body(Framing.LENGTH, length)
+        return Body(_LENGTH, length)
 
     def response_body(self, *, status: int, method: str) -> Body:
         """The framing of a response (RFC 9112 section 6.3).
@@ -205,7 +212,7 @@ class Head:
             return NO_BODY
         if codings is not None:
             return CHUNKED
-        return UNTIL_CLOSE if length is None else Body(Framing.LENGTH, length)
+        return UNTIL_CLOSE if length is None else Body(_LENGTH, length)
 
 
 def size_of(fields: Iterable[Field]) -> int:
@@ -226,4 +233,5 @@ def _length(values: Sequence[bytes]) -> int | None:
 
 
 def _is_chunked(values: Sequence[bytes]) -> bool:
-    return [coding.strip(_OWS).lower() for value in values for coding in value.split(b",")] == [b"chunked"]
+    # A tab is whitespace as well, but llhttp does not take it for that here: then it is no "chunked" for us.
+    return [coding.strip(b" ").lower() for value in values for coding in value.split(b",")] == [b"chunked"]

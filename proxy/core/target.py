@@ -19,8 +19,9 @@ _AUTHORITY = re.compile(
     r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9._-]{1,255}))(?::(?P<port>[0-9]{0,5}))?"
 )
 _ORIGIN = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?]*)")
-# Dispatchers call the same origins again and again. Peers choose them, so they are bounded.
-_MAX_ORIGINS = 4096
+# Dispatchers call the same URLs again and again. Peers choose them, so what is remembered is bounded.
+_LONGEST_REMEMBERED = 256
+_MOST_REMEMBERED = 4096
 # RFC 3986 section 3.3 and 3.4, looser: any visible ASCII, since clients send more than they should and
 # upstreams understand it. A space or a control character would break the request line; '#' is never sent.
 _ORIGIN_FORM = re.compile(r"[!\"$-~]*")
@@ -55,6 +56,17 @@ def from_absolute_form(request_target: str, method: str) -> Target:
     Raises:
         HttpRequestError: 400; for an origin-form it says how to use the proxy.
     """
+    if len(request_target) <= _LONGEST_REMEMBERED and method != "OPTIONS":
+        return _remembered(request_target)
+    return _from_absolute_form(request_target, method)
+
+
+@lru_cache(_MOST_REMEMBERED)
+def _remembered(request_target: str) -> Target:
+    return _from_absolute_form(request_target, "")
+
+
+def _from_absolute_form(request_target: str, method: str) -> Target:
     if request_target.startswith("/") or request_target == "*":
         raise NotAProxyRequest(
             "this is a proxy: send it requests in absolute-form, by setting HTTP_PROXY to its address"
@@ -91,7 +103,6 @@ def from_authority_form(request_target: str) -> Target:
     return Target("", host, port, "", request_target)
 
 
-@lru_cache(_MAX_ORIGINS)
 def _parts_of(origin: str) -> tuple[str, str, int, str]:
     """Scheme, host, port, and the authority as written."""
     parts = _ORIGIN.fullmatch(origin)

@@ -123,6 +123,7 @@ class ClientConnection(web.RequestHandler):
         "_clients",
         "_content",
         "_in_head",
+        "_is_held",
         "_line",
         "_lingering",
         "_max_ahead",
@@ -147,6 +148,7 @@ class ClientConnection(web.RequestHandler):
         # Since when it is idle, in the middle of a head, lingering, or closing.
         self._since = clients.now
         self._in_head = False
+        self._is_held = False
         self._lingering: asyncio.Future[None] | None = None
         self.is_lost = False
         self.received = 0
@@ -303,6 +305,17 @@ class ClientConnection(web.RequestHandler):
         self._ahead += len(data)
         if self._ahead > self._max_ahead and self.transport is not None:
             self.transport.pause_reading()
+
+    def pause_reading(self) -> None:
+        """The content is not read as fast as it comes; called by the reader of it."""
+        self._is_held = True
+        super().pause_reading()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 -- as aiohttp has it
+        """The content is being read; called for each piece, and mostly nothing was held."""
+        if self._is_held:
+            self._is_held = False
+            super().resume_reading(resume_parser)
 
     def eof_received(self) -> Any:
         """The client closes its side: leaving, except in a tunnel that allows a half-close."""

@@ -14,7 +14,7 @@ from proxy.core.errors import (
     VersionNotSupported,
 )
 from proxy.core.exchange import Entry
-from proxy.core.headers import Framing, Head, size_of
+from proxy.core.headers import Framing, Head
 from proxy.core.routes import Routes
 from proxy.core.target import Target, from_absolute_form, from_authority_form, host_and_port, origin_form
 from proxy.wire.call import Call
@@ -52,12 +52,12 @@ class Naming:
             MaxForwardsReached: 200 or 405, the request was meant for us.
         """
         request, exchange = call.request, call.exchange
-        # aiohttp bounds each field, and their number.
-        if len(request.raw_path) + size_of(request.raw_headers) > self._max_head:
-            raise HeadTooLarge("the head of the request exceeds limits.max_head")
         if not call.is_http_1_1 and request.version != HttpVersion10:
             raise VersionNotSupported("the request is neither HTTP/1.0 nor HTTP/1.1")
         head = call.head = Head(request.raw_headers)
+        # aiohttp bounds each field, and their number.
+        if len(request.raw_path) + head.size > self._max_head:
+            raise HeadTooLarge("the head of the request exceeds limits.max_head")
         exchange.body = head.request_body(http_1_1=call.is_http_1_1)
         target = exchange.target = call.target = self._target(call, exchange.entry)
         if head.has(b"via") and self._has_been_here(head):
