@@ -21,8 +21,8 @@ _KEEP_ALIVE = re.compile(rb"timeout=\"?([0-9]{1,6})\"?")
 # More pieces than this are joined: small chunks would cost many times their content.
 _MAX_PIECES = 256
 _SWITCHING_PROTOCOLS = 101
-# What sloppy endpoints send and no one can smuggle with. `lenient_headers` is not among it: with it, a bare CR
-# or a line of spaces ends a head, and what follows passes for content.
+# What sloppy endpoints send and no one can smuggle with. `lenient_headers` is not among it: with it, a bare
+# CR or a line of spaces ends a head, and what follows passes for content.
 _LENIENCIES = {"lenient_optional_cr_before_lf": True, "lenient_spaces_after_chunk_size": True}
 # Of a reason phrase (RFC 9112 section 4); llhttp lets controls stand there.
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")

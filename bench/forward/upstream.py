@@ -1,0 +1,50 @@
+"""The upstream of the benchmark: answers each POST of a known length with as little work as there is.
+
+    python upstream.py CONTENT_BYTES
+
+Prints its port.
+"""
+
+import asyncio
+import sys
+from typing import cast
+
+import uvloop
+
+ANSWER_END = b'{"taken": true}'
+_ANSWER = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: Mon, 23 Nov 2026 08:00:00 GMT\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(ANSWER_END), ANSWER_END)
+)
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, content_bytes: int) -> None:
+        self._content_bytes = content_bytes
+        self._unread = b""
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._unread += data
+        while (end := self._unread.find(b"\r\n\r\n")) >= 0:
+            whole = end + 4 + self._content_bytes
+            if len(self._unread) < whole:
+                return
+            self._unread = self._unread[whole:]
+            if self._transport is not None:
+                self._transport.write(_ANSWER)
+
+
+async def _serve(content_bytes: int) -> None:
+    server = await asyncio.get_running_loop().create_server(
+        lambda: _Connection(content_bytes), "127.0.0.1", 0
+    )
+    print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 -- the harness reads it
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(_serve(int(sys.argv[1])))
