@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check format test test-system mutants bench-core pictures clean
+.PHONY: help run demo check format test test-system fuzz mutants bench-core bench-forward pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,17 +50,23 @@ format: $(VENV)/.dev ## format and mend what can be mended
 test: $(VENV)/.dev ## all tests that need only Python, with 100 % branch coverage of the core by its own tests
 	$(BIN)/coverage run -m pytest tests/core $(ARGS)
 	$(BIN)/coverage report --include='proxy/core/*' --fail-under=100 --show-missing
-	$(BIN)/python -m pytest tests --ignore=tests/core --ignore=tests/system $(ARGS)
+	$(BIN)/python -m pytest tests --ignore=tests/core --ignore=tests/system --numprocesses=auto --dist=worksteal $(ARGS)
 
 test-system: $(VENV)/.dev ## tests with real servers and clients in other languages (installs them)
 	tests/system/install
 	$(BIN)/python -m pytest tests/system $(ARGS)
+
+fuzz: $(VENV)/.dev ## mutated conversations against a strict parser, 10 minutes each way (ARGS="--fuzz-seconds 60")
+	$(BIN)/python -m pytest tests/fuzz -k mutated --fuzz-seconds 600 $(ARGS)
 
 mutants: $(VENV)/.dev ## plant bugs in the circuits and see the tests catch each (ARGS=--short for some of them)
 	$(BIN)/python tests/mutants/run.py $(ARGS)
 
 bench-core: $(VENV)/.bench ## how long the circuits take to decide (ARGS=--fast for rough figures)
 	$(BIN)/python bench/core/bench_circuits.py $(ARGS)
+
+bench-forward: $(VENV)/.run ## what forwarding costs beside a plain aiohttp proxy (ARGS="--rounds 3" for rough figures)
+	$(BIN)/python bench/forward/bench_forward.py $(ARGS)
 
 pictures: $(VENV)/.run ## draw the pictures of docs/circuits.md anew
 	$(BIN)/python docs/draw.py
