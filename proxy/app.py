@@ -113,8 +113,9 @@ class Sidecar:
 
     def _listener(self, routes: Routes | None) -> Listener:
         naming = Naming(self.name, self.settings.limits.max_head, routes)
+        entry = Entry.FORWARD if routes is None else Entry.REVERSE
         return Listener(
-            partial(self.handler.handle, naming), self.handler, self.clients, self.settings.limits
+            partial(self.handler.handle, naming), self.handler, self.clients, self.settings.limits, entry
         )
 
     @property

@@ -294,4 +294,5 @@ class ProxyInternalError(ProxyError):
     """500: a fault of our own."""
 
     status = 500
+    default_reason = "internal_error"
     phrase = "Internal error"

@@ -19,10 +19,14 @@ class UpstreamPolicy:
 
 
 class Policies:
-    """Answers for host and port; for one entry always with the same object."""
+    """Answers for host and port; for one entry always with the same object.
+
+    Attributes:
+        general: the settings where no entry matches.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        self._general = _overlaid(settings, None)
+        self.general = _overlaid(settings, None)
         self._entries: list[tuple[HostPattern, UpstreamPolicy]] = [
             (upstream.match, _overlaid(settings, upstream)) for upstream in settings.upstreams
         ]
@@ -36,11 +40,11 @@ class Policies:
             port: 1-65535.
         """
         if not self._entries:
-            return self._general
+            return self.general
         policy = self._found.get((host, port))
         if policy is None:
             policy = next(
-                (entry for match, entry in self._entries if match.matches(host, port)), self._general
+                (entry for match, entry in self._entries if match.matches(host, port)), self.general
             )
             if len(self._found) >= MAX_CACHED:
                 self._found.clear()

@@ -10,8 +10,6 @@ from proxy.core.target import Target
 from proxy.wire.client import ClientConnection
 
 _LENGTH, _CHUNKED = Framing.LENGTH, Framing.CHUNKED
-# The end of chunked content without trailers, and the end of the line before it: a trailer could end in 0.
-_LAST_CHUNK = b"\r\n0\r\n\r\n"
 # A refused or early answered request may leave so much content unread, and its connection lives on.
 MAX_DISCARDED = 64 * 1024
 
@@ -64,6 +62,6 @@ class Call:
         if request.content.at_eof():
             # aiohttp hides the trailers of a request, and takes the last of them for the first field of the
             # next one: then there must be no next one. Neither is there one if it has come already.
-            return body.framing is not _CHUNKED or self.client.latest == _LAST_CHUNK
+            return body.framing is not _CHUNKED or self.client.ends_in_last_chunk
         outstanding = body.length - request.content.total_bytes
         return body.framing is _LENGTH and outstanding <= MAX_DISCARDED and not self.head.has(b"expect")

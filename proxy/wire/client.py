@@ -11,38 +11,22 @@ import struct
 from typing import Any, Protocol, cast
 
 from aiohttp import StreamReader, web
-from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineTooLong
 
 from proxy.core.errors import ClientTimeout, HeadTooLarge, HttpRequestError, ProxyError, TargetTooLong
+from proxy.core.exchange import Entry
+from proxy.wire.takeover import TunnelClient, TunnelSink
+from proxy.wire.written import CLOSE
 
 # How long a closing connection may take for its last bytes; a client that does not read would take for ever.
 _LAST_BYTES_S = 10.0
 # For how long what a client still sends is thrown away, so that it gets to read its answer (RFC 9112
 # section 9.6: closing at once could reset the connection, and the answer be lost).
 _LINGER_S = 2.0
-
-
-_LATEST = 7
-
-
-class TunnelClient(Protocol):
-    """What a client connection tells the tunnel that has taken it over."""
-
-    def client_sent(self, sent: bytes) -> None:
-        """Bytes for the upstream."""
-
-    def client_ended(self) -> bool:
-        """The client has closed its side; returns whether the other side stays open."""
-
-    def client_lost(self) -> None:
-        """The connection is gone."""
-
-    def client_paused(self) -> None:
-        """The client reads more slowly than we write."""
-
-    def client_resumed(self) -> None:
-        """The client has taken most of what we wrote."""
+# The end of chunked content without trailers, and the end of the line before it: a trailer could end in 0.
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
+_TAIL = len(_LAST_CHUNK)
+_LINE_ENDS = b"\r\n"
 
 
 class Line(Protocol):
@@ -71,50 +55,13 @@ class Neighbours(Protocol):
         """A client is gone."""
 
 
-class Written(web.StreamResponse):
-    """Tells aiohttp that the answer has been written to the transport already."""
-
-    def __init__(self, *, keep_alive: bool) -> None:
-        super().__init__()
-        self._kept = keep_alive
-
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the connection takes another request."""
-        return self._kept
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
-        """Writes nothing."""
-        return request.writer
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Writes nothing."""
-
-
-class Last(Written):
-    """The same, for a last answer whose client may still be sending: it shall get to read it."""
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
-        """Writes nothing, and waits until the client has ended, or long enough."""
-        client = request.protocol
-        if isinstance(client, ClientConnection):
-            await client.linger()
-        return request.writer
-
-
-# They carry nothing of an exchange, so one of each is enough.
-KEEP = Written(keep_alive=True)
-CLOSE = Written(keep_alive=False)
-LINGER = Last(keep_alive=False)
-
-
 class ClientConnection(web.RequestHandler):
     """One connection of a client.
 
     Attributes:
         is_lost: whether it is gone.
         received: how many bytes it has sent.
-        latest: the latest of them, as many as tell whether chunked content ended without trailers.
+        entry: how targets are named where it has connected.
         tunnel: who has taken it over, if anybody has.
     """
 
@@ -124,25 +71,32 @@ class ClientConnection(web.RequestHandler):
         "_content",
         "_in_head",
         "_is_held",
+        "_latest",
         "_line",
         "_lingering",
         "_max_ahead",
         "_own_transport",
+        "_rest",
         "_since",
+        "entry",
         "is_lost",
-        "latest",
         "received",
         "tunnel",
     )
 
-    def __init__(self, server: web.Server, clients: Neighbours, line: Line, **settings: Any) -> None:
+    def __init__(
+        self, server: web.Server, clients: Neighbours, line: Line, entry: Entry, **settings: Any
+    ) -> None:
         super().__init__(server, **settings)
+        self.entry = entry
         self._clients = clients
         self._line = line
         # aiohttp forgets its transport as soon as it closes, which may still take long.
         self._own_transport: asyncio.Transport | None = None
         # The content of the exchange under way; None between two exchanges.
         self._content: StreamReader | None = None
+        # Content that an answer did not wait for, while it still comes.
+        self._rest: StreamReader | None = None
         self._ahead = 0
         self._max_ahead = 2 * self.max_line_size
         # Since when it is idle, in the middle of a head, lingering, or closing.
@@ -152,7 +106,7 @@ class ClientConnection(web.RequestHandler):
         self._lingering: asyncio.Future[None] | None = None
         self.is_lost = False
         self.received = 0
-        self.latest = b""
+        self._latest = b""
         self.tunnel: TunnelClient | None = None
 
     # The exchange.
@@ -169,8 +123,15 @@ class ClientConnection(web.RequestHandler):
         # What came ahead may be the beginning of a head.
         self._in_head = self._ahead > 0
         self._since = self._clients.now
+        if self._content is not None and not self._content.is_eof():
+            self._rest = self._content
         self._content = None
         self._ahead = 0
+
+    @property
+    def ends_in_last_chunk(self) -> bool:
+        """Whether the latest that it has sent is the end of chunked content, without trailers."""
+        return self._latest == _LAST_CHUNK
 
     @property
     def is_idle(self) -> bool:
@@ -186,7 +147,7 @@ class ClientConnection(web.RequestHandler):
         """Hands the connection to a tunnel; what the client has sent behind its request comes first."""
         self.tunnel = tunnel
         # Typed for aiohttp's WebSocket reader, of which it calls these two methods alone.
-        self.set_parser(cast("Any", _TunnelSink(tunnel)))
+        self.set_parser(cast("Any", TunnelSink(tunnel)))
         if self._ahead > self._max_ahead and self.transport is not None:
             # Its turn has come. aiohttp, which holds little yet, has not paused it and will not resume it.
             self.transport.resume_reading()
@@ -284,27 +245,43 @@ class ClientConnection(web.RequestHandler):
         behind malformed chunks an error for each piece that arrives.
         """
         self.received += len(data)
-        self.latest = data[-_LATEST:] if len(data) >= _LATEST else (self.latest + data)[-_LATEST:]
+        self._latest = data[-_TAIL:] if len(data) >= _TAIL else (self._latest + data)[-_TAIL:]
         content = self._content
         if content is None:
             if self._lingering is not None:
                 return
-            if not self._in_head:
-                self._in_head = True
-                self._since = self._clients.now
-            super().data_received(data)
+            self._between_exchanges(data)
             return
         if self.tunnel is not None:
             super().data_received(data)
             return
         before = content.total_bytes
         super().data_received(data)
-        if content.total_bytes != before:
-            self._ahead = 0
+        came = content.total_bytes - before
+        if came:
+            # Behind the end of the content the next head may begin.
+            ends_here = not content.is_eof() or self.ends_in_last_chunk
+            self._ahead = 0 if ends_here else len(data[came:].strip(_LINE_ENDS))
             return
         self._ahead += len(data)
         if self._ahead > self._max_ahead and self.transport is not None:
             self.transport.pause_reading()
+
+    def _between_exchanges(self, data: bytes) -> None:
+        """Takes the rest of the content that an answer did not wait for, or the beginning of a head."""
+        rest = self._rest
+        before = 0 if rest is None else rest.total_bytes
+        super().data_received(data)
+        if rest is not None:
+            self._since = self._clients.now
+            if not rest.is_eof():
+                return
+            self._rest = None
+            data = data[rest.total_bytes - before :]
+        # RFC 9112 section 2.2: empty lines before a request are ignored.
+        if not self._in_head and data.strip(_LINE_ENDS):
+            self._in_head = True
+            self._since = self._clients.now
 
     def pause_reading(self) -> None:
         """The content is not read as fast as it comes; called by the reader of it."""
@@ -366,19 +343,3 @@ class ClientConnection(web.RequestHandler):
         # The line answers its own faults; what comes here happened behind it, with the answer written.
         self.logger.error("fault behind an exchange", exc_info=exc)
         return CLOSE
-
-
-class _TunnelSink:
-    """What aiohttp feeds with the bytes behind a CONNECT or a 101."""
-
-    __slots__ = ("_tunnel",)
-
-    def __init__(self, tunnel: TunnelClient) -> None:
-        self._tunnel = tunnel
-
-    def feed_data(self, received: bytes) -> tuple[bool, bytes]:
-        self._tunnel.client_sent(received)
-        return False, b""
-
-    def feed_eof(self) -> None:
-        """The connection is gone; `connection_lost` says so as well."""

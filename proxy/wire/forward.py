@@ -17,12 +17,12 @@ from proxy.core.headers import Body, Framing
 from proxy.core.policy import Limits
 from proxy.core.retry_after import retry_after_at
 from proxy.wire.call import Call
-from proxy.wire.client import CLOSE, KEEP, LINGER
 from proxy.wire.heads import Heads
 from proxy.wire.parser import ResponseHead
 from proxy.wire.pool import Pool
 from proxy.wire.tunnel import Tunnels
 from proxy.wire.upstream import UpstreamConnection
+from proxy.wire.written import CLOSE, KEEP, LINGER
 
 # RFC 9110 section 9.2.2: methods that may be sent again without asking, as their effect is the same.
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})

@@ -20,10 +20,11 @@ from proxy.core.policies import Policies
 from proxy.core.policy import OpenAction
 from proxy.core.registry import Circuits
 from proxy.wire.call import Call
-from proxy.wire.client import CLOSE, KEEP, LINGER, ClientConnection
+from proxy.wire.client import ClientConnection
 from proxy.wire.deadlines import Deadlines
 from proxy.wire.naming import Naming
 from proxy.wire.responses import render
+from proxy.wire.written import CLOSE, KEEP, LINGER
 
 Carry = Callable[[Call], Awaitable[web.StreamResponse]]
 
@@ -121,16 +122,20 @@ class Handler:
 
     def refuse(self, request: web.BaseRequest, error: ProxyError) -> web.StreamResponse:
         """Answers a request that could not be parsed, so that it never got onto the line."""
-        exchange = Exchange(Entry.FORWARD, request.method, self._clock())
-        client = request.protocol
-        if isinstance(client, ClientConnection):
-            self._tell_off(exchange, client, error)
+        client = _client_of(request)
+        self._tell_off(Exchange(client.entry, request.method, self._clock()), client, error)
         return LINGER
 
     def turn_away(self, client: ClientConnection, error: ProxyError) -> None:
         """Answers a client that has sent no whole request, and closes its connection."""
-        self._tell_off(Exchange(Entry.FORWARD, "", self._clock()), client, error)
-        client.linger()
+        exchange = Exchange(client.entry, "", self._clock())
+        if error.refused and self._policies.general.open_action is _DROP:
+            exchange.error = error
+            self._report(exchange, self._clock())
+            client.leave()
+        else:
+            self._tell_off(exchange, client, error)
+            client.linger()
 
     def _tell_off(self, exchange: Exchange, client: ClientConnection, error: ProxyError) -> None:
         exchange.error = error
@@ -143,10 +148,7 @@ class Handler:
         self._report(exchange, self._clock())
 
     def _begin(self, entry: Entry, request: web.BaseRequest) -> Call:
-        client = request.protocol
-        if not isinstance(client, ClientConnection):
-            raise TypeError("the line is for the listener's own connections")
-        return Call(Exchange(entry, request.method, self._clock()), request, client)
+        return Call(Exchange(entry, request.method, self._clock()), request, _client_of(request))
 
     async def _carry(self, call: Call, permit: Permit) -> web.StreamResponse:
         """Carries the exchange, and settles its permit by how it ended."""
@@ -200,3 +202,10 @@ class Handler:
         # What is behind a request at fault, or a refused CONNECT (RFC 9931), is read and thrown away.
         lingers = isinstance(error, HttpRequestError) or request.method == "CONNECT"
         return LINGER if lingers or not request.content.at_eof() else CLOSE
+
+
+def _client_of(request: web.BaseRequest) -> ClientConnection:
+    client = request.protocol
+    if not isinstance(client, ClientConnection):
+        raise TypeError("the line is for the listener's own connections")
+    return client

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from proxy.core.errors import ConnectionLimitReached
+from proxy.core.exchange import Entry
 from proxy.core.policy import Limits, Timeouts
 from proxy.wire.client import ClientConnection, Line
 
@@ -81,6 +82,7 @@ class Listener(web.Server):
         line: answers what cannot walk the line.
         clients: keeps account of the connections.
         limits: `max_head` and `max_fields`.
+        entry: how targets are named here, CONNECT apart.
     """
 
     def __init__(
@@ -89,11 +91,13 @@ class Listener(web.Server):
         line: Line,
         clients: Clients,
         limits: Limits,
+        entry: Entry,
     ) -> None:
         # Without handler_cancellation a client's leaving goes unnoticed while an upstream is awaited.
         super().__init__(handle, handler_cancellation=True)
         self._line = line
         self._clients = clients
+        self._entry = entry
         self._settings = {
             "loop": asyncio.get_running_loop(),
             "access_log": None,
@@ -110,7 +114,7 @@ class Listener(web.Server):
 
     def __call__(self) -> ClientConnection:
         """Makes the protocol of a new connection."""
-        return ClientConnection(self, self._clients, self._line, **self._settings)
+        return ClientConnection(self, self._clients, self._line, self._entry, **self._settings)
 
 
 def _idle_since(client: ClientConnection) -> float:

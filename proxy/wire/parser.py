@@ -197,7 +197,8 @@ class ResponseParser:
             self._interim_seen += 1
             if self._interim_seen > MAX_INTERIM:
                 self.fault = HttpProtocolError(f"more than {MAX_INTERIM} interim responses")
-            self.interim.append(head)
+            else:
+                self.interim.append(head)
             return
         self.head = head
         self._fields = []

@@ -22,9 +22,9 @@ from proxy.core.exchange import FOREVER, Awaited, Source
 from proxy.core.outcome import NEUTRAL, SUCCESS, FailureKind, failed
 from proxy.core.policy import Limits
 from proxy.wire.call import Call
-from proxy.wire.client import CLOSE
 from proxy.wire.dialer import Dialer
 from proxy.wire.responses import CONNECT_ESTABLISHED
+from proxy.wire.written import CLOSE
 
 # How long the other side may be silent once one side has closed.
 HALF_CLOSED_S = 60.0

@@ -209,3 +209,41 @@ async def test_chunked_content_without_trailers_keeps_the_connection(
                     await turns(5)
                 answer = await client.answer("POST")
                 assert (answer.status, answer.header("Connection")) == (200, None)
+
+
+@pytest.mark.parametrize("behind", [b"", b"\r\n"], ids=["nothing", "an empty line"])
+async def test_content_that_an_answer_did_not_wait_for_is_no_head(start: Start, behind: bytes) -> None:
+    proxy = await start(timeouts=TIMES)
+    early = b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n"
+    async with ScriptedUpstream(
+        [Expect(), Send(early), Do.STALL], [Expect(), Send(OK), Do.STALL]
+    ) as upstream:
+        url = f"http://{upstream.authority}/"
+        async with await Client.connect(proxy.port) as client:
+            text = request("POST", url, content=b"x" * 1000)
+            await client.send(text[:-600])
+            answer = await client.answer("POST")
+            assert (answer.status, answer.header("Connection")) == (413, None)
+            await client.send(text[-600:] + behind)
+            await heard(proxy, len(text + behind))
+            await turns()
+            # An idle connection has more time than a head.
+            await swept(proxy, 20)
+            await client.send(get(url))
+            assert (await client.answer()).status == 200
+    await proxy.report(2)
+
+
+async def test_a_head_behind_content_that_an_answer_did_not_wait_for_has_its_time(start: Start) -> None:
+    proxy = await start(timeouts=TIMES)
+    early = b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n"
+    async with ScriptedUpstream([Expect(), Send(early), Do.STALL]) as upstream:
+        async with await Client.connect(proxy.port) as client:
+            text = request("POST", f"http://{upstream.authority}/", content=b"x" * 1000)
+            await client.send(text[:-600])
+            assert (await client.answer("POST")).status == 413
+            await client.send(text[-600:] + HEAD)
+            await heard(proxy, len(text + HEAD))
+            await turns()
+            await swept(proxy, 15)
+            assert (await client.answer()).status == 408
