@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check format test test-system fuzz mutants bench-core bench-forward pictures clean
+.PHONY: help run demo check format test test-system fuzz mutants bench-core bench-forward errors pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,6 +67,9 @@ bench-core: $(VENV)/.bench ## how long the circuits take to decide (ARGS=--fast 
 
 bench-forward: $(VENV)/.run ## what forwarding costs beside a plain aiohttp proxy (ARGS="--rounds 3" for rough figures)
 	$(BIN)/python bench/forward/bench_forward.py $(ARGS)
+
+errors: $(VENV)/.dev ## write docs/errors.md anew, from the table of faults in tests/faults
+	cd tests && ../$(BIN)/python -m faults.document
 
 pictures: $(VENV)/.run ## draw the pictures of docs/circuits.md anew
 	$(BIN)/python docs/draw.py

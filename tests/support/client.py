@@ -74,6 +74,11 @@ class Client:
         headers = [(name.decode(), value.decode("latin-1")) for name, value in head.headers.raw_items()]
         return Answer(head.status_code, bytes(head.reason).decode("latin-1"), headers, content, interim)
 
+    async def hears(self) -> bool:
+        """Waits for the first bytes of what comes next, and leaves them; False if the other side closes."""
+        self._unread = self._unread or await self.reader.read(65536)
+        return bool(self._unread)
+
     async def rest(self) -> bytes:
         """Everything until the other side closes."""
         rest = self._unread + await self.reader.read(-1)

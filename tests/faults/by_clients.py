@@ -1,0 +1,138 @@
+"""Faults of clients, and of their requests."""
+
+from faults.by_upstreams import Provoke, asking_for
+from faults.stage import Stage
+from support.dns import Trouble
+from support.turns import turns, until
+from support.upstream import Do, Expect, ScriptedUpstream, Send
+
+from proxy.core.exchange import Entry
+from proxy.core.route import PathPrefix, Route, UpstreamUrl
+
+# More than the kernels of both sides and the client's own buffer hold.
+LONG = 32 * 1024 * 1024
+TOO_LARGE = 40_000
+TOO_MANY = 129
+
+
+async def slow_request_head(stage: Stage) -> None:
+    await stage.begin()
+    await stage.client.send(stage.request("GET")[:-2])
+    await until(lambda: any(client.received for client in stage.proxy.sidecar.clients.connected))
+    stage.proxy.clock.now += 15
+
+
+async def slow_request_content(stage: Stage) -> None:
+    upstream = await stage.upstream([Do.STALL])
+    await stage.ask("POST", "Content-Length: 10", content=b"half")
+    await (await upstream.connection(0)).until(b"half")
+    stage.proxy.clock.now += 60
+
+
+async def stops_reading(stage: Stage) -> None:
+    await stage.upstream(
+        [Expect(), Send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % LONG), Send(b"x" * LONG), Do.STALL]
+    )
+    await stage.ask()
+    (client,) = stage.proxy.sidecar.clients.connected or [None]
+    # A reader that nobody asks stops its transport by itself, once it holds enough.
+    await until(lambda: not stage.client.writer.transport.is_reading())  # type: ignore[attr-defined]
+    await until(lambda: client is not None and client.writing_paused)
+    await turns(200)
+    assert client is not None
+    assert client.writing_paused
+    stage.proxy.clock.now += 60
+    await stage.proxy.report()
+
+
+async def leave(stage: Stage, after_s: float) -> None:
+    stage.proxy.clock.now += after_s
+    stage.client.close()
+
+
+async def leaves_while_resolving(stage: Stage) -> None:
+    server = await asking_for(stage, "silent", silent=Trouble.SILENT)
+    await server.question("silent.test")
+    await leave(stage, 4)
+
+
+async def leaves_while_connecting(stage: Stage) -> None:
+    await stage.unresponsive()
+    await stage.ask()
+    await stage.is_under_way()
+    await leave(stage, 4)
+
+
+async def _in_silence(stage: Stage) -> ScriptedUpstream:
+    upstream = await stage.upstream([Do.STALL])
+    await stage.ask()
+    await (await upstream.connection(0)).until(b"\r\n\r\n")
+    return upstream
+
+
+async def leaves_in_silence(stage: Stage) -> None:
+    await _in_silence(stage)
+    await leave(stage, 4)
+
+
+async def leaves_at_once(stage: Stage) -> None:
+    if stage.entry is Entry.TUNNEL:
+        await stage.unresponsive()
+        await stage.ask()
+        await stage.is_under_way()
+    else:
+        await _in_silence(stage)
+    await leave(stage, 0)
+
+
+# Their requests: no upstream is called.
+
+
+def asking(method: str, *fields: str, version: str = "1.1") -> Provoke:
+    """What sends a request with these fields."""
+
+    async def provoke(stage: Stage) -> None:
+        await stage.begin()
+        await stage.client.send(stage.request(method, *fields, version=version))
+
+    return provoke
+
+
+async def target_too_long(stage: Stage) -> None:
+    await stage.begin()
+    stage.authority = "a" * TOO_LARGE + ":80"
+    await stage.client.send(stage.request("GET", path="/" + "a" * TOO_LARGE))
+
+
+async def origin_form(stage: Stage) -> None:
+    await stage.begin()
+    await stage.client.send(b"GET /hook HTTP/1.1\r\nHost: a\r\n\r\n")
+
+
+async def no_route(stage: Stage) -> None:
+    there = Route(upstream=UpstreamUrl.parse("http://a"), path=PathPrefix("/there"))
+    await stage.begin(routes=(there,))
+    await stage.ask()
+
+
+PROVOKE: dict[str, Provoke] = {
+    "slow_request_head": slow_request_head,
+    "slow_request_content": slow_request_content,
+    "stops_reading": stops_reading,
+    "leaves_while_resolving": leaves_while_resolving,
+    "leaves_while_connecting": leaves_while_connecting,
+    "leaves_in_silence": leaves_in_silence,
+    "leaves_at_once": leaves_at_once,
+    "bad_request": asking("GET", "Host: b"),
+    "target_too_long": target_too_long,
+    "request_head_too_large": asking("GET", *["X: " + "y" * (TOO_LARGE // 10)] * 10),
+    "request_field_too_long": asking("GET", "X: " + "y" * TOO_LARGE),
+    "too_many_fields": asking("GET", *["X: y"] * TOO_MANY),
+    "unknown_version": asking("GET", version="2.0"),
+    "unknown_coding": asking("POST", "Transfer-Encoding: gzip, chunked"),
+    "origin_form": origin_form,
+    "no_route": no_route,
+    "loop": asking("GET", "Via: 1.1 testproxy"),
+    "max_forwards": asking("OPTIONS", "Max-Forwards: 0"),
+    "max_forwards_of_trace": asking("TRACE", "Max-Forwards: 0"),
+}

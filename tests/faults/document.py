@@ -1,0 +1,209 @@
+"""Makes docs/errors.md of the fault matrix, the errors of the product, and the advice.
+
+`python -m faults.document` in tests/ writes it; test_document.py compares.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from faults.advice import ADVICE
+from faults.matrix import MATRIX, Cell, End, Row
+
+from proxy.core.errors import ProxyError
+from proxy.core.exchange import Entry
+from proxy.core.refusals import CIRCUIT_OPEN, REJECTION_REASONS, refused
+from proxy.wire.responses import render
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "errors.md"
+HOST = "api.example.com:443"
+
+_BEGIN = """# Errors
+
+**Whose answer is it?** Every answer that the proxy gives by itself has the field `X-Breaker-Reason`, and no
+other answer has it: what an upstream sends under this name is removed. An answer without it is the upstream's
+own, passed on as it came.
+
+"""
+_HOW_TO_READ = """
+- Look the reason up [below](#by-reason). The content says the same in JSON, and `detail` says more.
+- A client that shows only the first line, as Go's do for `https://`, shows the [phrase](#by-phrase).
+- **No answer at all, or half of one?** An answer that has begun cannot become another one, so it is cut. Only
+  the line `exchange ended` in the log says why, with the same words as `error`, `reason` and `details`.
+- A call that was refused at once, by a circuit or by a limit, has no such line. Circuits count their refusals
+  in `breaker_proxy_rejected_total`, and say in the line `circuit changed` why they opened.
+- `outcome` in the log is what the call said of its upstream. Only a `failure` brings a circuit nearer to
+  opening (see [circuits](circuits.md#what-counts-as-what)).
+
+"""
+_BY_REASON = """## By reason
+
+| reason | what happened | whose fault | what to do |
+|---|---|---|---|
+"""
+_BY_PHRASE = """
+## By phrase
+
+*Cut* stands for an answer that had begun: then all of this is in the log alone. `Retry-After` is in seconds.
+
+| phrase | status | on CONNECT | reason | error in `Proxy-Status` | `Retry-After` | the circuit books |
+|---|---|---|---|---|---|---|
+"""
+_MATRIX = """
+## The fault matrix
+
+What each fault does, by each entry. *Forward* is a request with an `http://` URL on `listen.proxy`, *reverse*
+one on `listen.reverse`, *tunnel* a CONNECT up to its `200`; what comes behind that is bytes to the proxy, and
+is judged as [circuits](circuits.md#what-counts-as-what) says. A test provokes each line by each entry in it.
+
+- *the client gets* a status, with the fields above; or the answer is *cut* before its end; or *reset*, where
+  an orderly end would look like a whole answer; or *nothing*: the connection closes without a byte.
+- *Retry-After* is what is left of `circuit.open`, here 30 s; 60 if an operator gave no time; else 1.
+- *the circuit books* what the call said of its upstream; *not asked*: no call was admitted.
+- *connection*: whether it takes the client's next request. After a refused CONNECT it never does: what
+  follows could be meant for the tunnel, and nobody may read it as a request.
+"""
+_GOTTEN = {End.CUT: "cut", End.RESET: "reset", End.NOTHING: "nothing", End.LEFT: "has left"}
+
+
+def page() -> str:
+    """The whole of docs/errors.md."""
+    return "".join([_BEGIN, *_example(), _HOW_TO_READ, *_advice(), *_phrases(), _MATRIX, *_matrix()])
+
+
+def cells(row: Row) -> dict[Entry, Cell | str]:
+    """The cells of a row by entry."""
+    return {Entry.FORWARD: row.forward, Entry.REVERSE: row.reverse, Entry.TUNNEL: row.tunnel}
+
+
+def told(reason: str) -> list[tuple[Entry, Cell]]:
+    """All cells with this reason."""
+    rows = (row for rows in MATRIX.values() for row in rows.values())
+    return [
+        (entry, cell)
+        for row in rows
+        for entry, cell in cells(row).items()
+        if isinstance(cell, Cell) and cell.reason == reason
+    ]
+
+
+def reasons() -> dict[str, list[ProxyError]]:
+    """Every reason that the product knows, with the errors that have it."""
+    found = {reason: [refused(reason, HOST, 1)] for reason in REJECTION_REASONS}
+    for kind in _below(ProxyError):
+        error = kind("")
+        # A limit has its reason where it is met; the others of these types are but the parents of others.
+        if kind.__name__ == "ConnectionLimitReached":
+            error = kind("", reason="local_limit")
+        elif kind.__name__ in {"DestinationUnavailable", "ProxyInternalResponse"}:
+            continue
+        found.setdefault(error.reason, []).append(error)
+    return found
+
+
+def _below(kind: type[ProxyError]) -> Iterator[type[ProxyError]]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from _below(below)
+
+
+def _example() -> Iterator[str]:
+    answer = render(
+        refused(CIRCUIT_OPEN, HOST, 21),
+        name="breaker-proxy-3f9c02ab",
+        method="GET",
+        next_hop=HOST,
+        keep_alive=True,
+    )
+    yield f"```\n{answer.decode('ascii').replace(chr(13), '')}```\n"
+
+
+def _advice() -> Iterator[str]:
+    yield _BY_REASON
+    for reason, advice in sorted(ADVICE.items()):
+        yield _line(f"`{reason}`", advice.happened, advice.whose, advice.do)
+
+
+def _phrases() -> Iterator[str]:
+    yield _BY_PHRASE
+    lines = {
+        (error.phrase.replace(HOST, "HOST"), error.status, error.connect_status, reason, error.error_type)
+        for reason, errors in reasons().items()
+        for error in errors
+    }
+    for phrase, status, on_connect, reason, error_type in sorted(lines):
+        found = [cell for _, cell in told(reason)]
+        waits = {cell.retry_after_s for cell in found if isinstance(cell.gets, int)}
+        yield _line(
+            phrase,
+            _status(status, found),
+            _status(on_connect, [cell for entry, cell in told(reason) if entry is Entry.TUNNEL]),
+            f"`{reason}`",
+            f"`{error_type}`",
+            "" if waits <= {None} else "1" if waits == {1} else "what is left",
+            ", ".join(sorted({cell.books or "not asked" for cell in found})),
+        )
+
+
+def _status(status: int, found: list[Cell]) -> str:
+    """The status where it is sent."""
+    is_sent = any(isinstance(cell.gets, int) for cell in found)
+    is_cut = any(cell.gets in {End.CUT, End.RESET} for cell in found)
+    return " or ".join([*[str(status)] * is_sent, *["cut"] * is_cut])
+
+
+def _matrix() -> Iterator[str]:
+    for title, rows in MATRIX.items():
+        notes: list[str] = []
+        yield f"\n### {title}\n\n"
+        yield _line(
+            "fault", "entry", "the client gets", "reason", "`Retry-After`", "the circuit books", "connection"
+        )
+        yield "|---|---|---|---|---|---|---|\n"
+        for row in rows.values():
+            yield from _row(row, notes)
+        yield "".join(f"\n({number}) Not for {note}.\n" for number, note in enumerate(notes, start=1))
+
+
+def _row(row: Row, notes: list[str]) -> Iterator[str]:
+    merged: dict[Cell, list[Entry]] = {}
+    missing = []
+    for entry, cell in cells(row).items():
+        if isinstance(cell, Cell):
+            merged.setdefault(cell._replace(keeps=False), []).append(entry)
+            continue
+        note = f"{entry.value}: {cell}"
+        if note not in notes:
+            notes.append(note)
+        missing.append(f"({notes.index(note) + 1})")
+    for cell, entries in merged.items():
+        kept = [entry for entry in entries if _is_kept(row, entry)]
+        connection = "closes" if not kept else "stays" if kept == entries else "stays; tunnel: closes"
+        gets = _GOTTEN[cell.gets] if isinstance(cell.gets, End) else str(cell.gets)
+        yield _line(
+            row.fault,
+            " ".join(
+                ["all" if len(entries) == len(Entry) else ", ".join(e.value for e in entries), *missing]
+            ),
+            gets,
+            f"`{cell.reason}`" if cell.reason else "",
+            str(cell.retry_after_s or ""),
+            cell.books or "not asked",
+            "" if cell.gets is End.LEFT else connection,
+        )
+
+
+def _is_kept(row: Row, entry: Entry) -> bool:
+    cell = cells(row)[entry]
+    return isinstance(cell, Cell) and cell.keeps
+
+
+def _named(entries: list[Entry]) -> str:
+    return "all" if len(entries) == len(Entry) else ", ".join(entry.value for entry in entries)
+
+
+def _line(*texts: str) -> str:
+    return f"| {' | '.join(texts)} |\n".replace("|  |", "| |").replace("|  |", "| |")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
