@@ -129,6 +129,18 @@ class Sidecar:
         return _port(self._servers.get("listen.reverse"))
 
     @property
+    def addresses(self) -> dict[str, Endpoint]:
+        """Where it listens, by the keys under `listen`, once started; with the ports that were left open."""
+        listen = self.settings.listen
+        addresses = {
+            "proxy": Endpoint(listen.proxy.host, self.proxy_port),
+            "admin": Endpoint(listen.admin.host, self.admin_port),
+        }
+        if listen.reverse is not None:
+            addresses["reverse"] = Endpoint(listen.reverse.host, self.reverse_port)
+        return addresses
+
+    @property
     def admin_port(self) -> int:
         """The port of the admin server, once started."""
         return int(self._admin.addresses[0][1])
@@ -231,7 +243,7 @@ async def run(settings: Settings) -> None:
     # What has been built so far stays for ever: the collector need not look at it again.
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
-    log.started(sidecar.name, settings, sidecar.proxy_port, sidecar.admin_port)
+    log.started(sidecar.name, sidecar.addresses)
     if settings.egress.addresses is not AddressClass.ANY:
         log.egress_not_guarded(settings.egress.addresses)
     await stopping.wait()

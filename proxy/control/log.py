@@ -16,6 +16,7 @@ import logging
 import os
 import select
 import sys
+from collections.abc import Mapping
 from threading import RLock
 from typing import BinaryIO, TextIO
 
@@ -280,15 +281,10 @@ def listener_failed(listener: Listener, error: Exception) -> None:
     _logger().error("listener failed", listener=name, exc_info=error)
 
 
-def started(name: str, settings: policy.Settings, proxy_port: int, admin_port: int) -> None:
-    """Says that both ports are listened on, and which ones they are where the settings leave it open."""
-    _logger().info(
-        "started",
-        version=__version__,
-        name=name,
-        proxy=str(policy.Endpoint(settings.listen.proxy.host, proxy_port)),
-        admin=str(policy.Endpoint(settings.listen.admin.host, admin_port)),
-    )
+def started(name: str, addresses: Mapping[str, policy.Endpoint]) -> None:
+    """Says which addresses are listened on, by their keys under `listen`."""
+    told = {key: str(endpoint) for key, endpoint in addresses.items()}
+    _logger().info("started", version=__version__, name=name, **told)
 
 
 def egress_not_guarded(addresses: policy.AddressClass) -> None:

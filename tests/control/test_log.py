@@ -334,14 +334,17 @@ def test_a_listener_that_raises_has_a_line(stream: BinaryIO, lines: Lines) -> No
 
 def test_the_life_of_the_process(stream: BinaryIO, lines: Lines) -> None:
     log.configure(policy.Log(), stream)
-    log.started("breaker-proxy-1", policy.Settings(), 40001, 40002)
+    log.started(
+        "breaker-proxy-1",
+        {"proxy": policy.Endpoint("127.0.0.1", 40001), "reverse": policy.Endpoint("::1", 2)},
+    )
     log.egress_not_guarded(policy.AddressClass.PUBLIC)
     log.draining(20.0)
     log.stopped()
     started, egress, draining, stopped = lines()
     assert (started["event"], started["level"]) == ("started", "info")
     assert (started["version"], started["name"]) == (__version__, "breaker-proxy-1")
-    assert (started["proxy"], started["admin"]) == ("127.0.0.1:40001", "127.0.0.1:40002")
+    assert (started["proxy"], started["reverse"]) == ("127.0.0.1:40001", "[::1]:2")
     assert (egress["level"], egress["addresses"]) == ("warning", "public")
     assert (draining["event"], draining["timeout_s"]) == ("draining", 20.0)
     assert stopped["event"] == "stopped"
