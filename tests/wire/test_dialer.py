@@ -7,13 +7,14 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from support.dns import DnsServer, Trouble
 from support.legs import leg
+from support.ports import refusing, unresponsive
 from support.upstream import OK, Do, ScriptedUpstream, Send
 
 from proxy.core.errors import (
@@ -57,29 +58,6 @@ def exchange_of() -> Exchange:
 async def turns(count: int = 100) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
-
-
-@contextmanager
-def refusing() -> Iterator[int]:
-    """A port of 127.0.0.1 on which nobody listens, and which nobody else can take meanwhile."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield bound.getsockname()[1]
-
-
-@contextmanager
-def unresponsive() -> Iterator[int]:
-    """A port of 127.0.0.1 whose queue is full: the kernel answers a connect neither way."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(0)
-        with ExitStack() as waiting:
-            answered = True
-            while answered:
-                sock = waiting.enter_context(socket.socket())
-                sock.settimeout(0.1)
-                answered = sock.connect_ex(listening.getsockname()) == 0
-            yield listening.getsockname()[1]
 
 
 @leaves_nothing
