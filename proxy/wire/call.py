@@ -59,9 +59,10 @@ class Call:
         if not self.is_http_1_1 or not request.keep_alive or self.head.has(b"upgrade"):
             return False
         body = self.exchange.body
-        if request.content.at_eof():
-            # aiohttp hides the trailers of a request, and takes the last of them for the first field of the
-            # next one: then there must be no next one. Neither is there one if it has come already.
+        if request.content.is_eof():
+            # It has all arrived, read or not. aiohttp hides the trailers of a request, and takes the last of them
+            # for the first field of the next one: then there must be no next one. Neither may there be one that
+            # has come already, as nobody can tell where it begins.
             return body.framing is not _CHUNKED or self.client.ends_in_last_chunk
         outstanding = body.length - request.content.total_bytes
         return body.framing is _LENGTH and outstanding <= MAX_DISCARDED and not self.head.has(b"expect")

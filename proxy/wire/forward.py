@@ -242,7 +242,7 @@ class _Relay:
         exchange.wait_over(now)
         if keep:
             return KEEP
-        return CLOSE if call.request.content.at_eof() else LINGER
+        return CLOSE if call.request.content.is_eof() else LINGER
 
     async def _relay_content(self, body: Body, now: float) -> None:
         """Passes the content on that has not arrived together with the head."""

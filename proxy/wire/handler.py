@@ -181,7 +181,7 @@ class Handler:
         transport = request.transport
         if exchange.begun:
             client.cut(ends_by_close=exchange.ends_by_close)
-            return CLOSE if request.content.at_eof() else LINGER
+            return CLOSE if request.content.is_eof() else LINGER
         if transport is None or (error.refused and call.policy.open_action is _DROP):
             return CLOSE
         keep = (
@@ -201,7 +201,7 @@ class Handler:
             return KEEP
         # What is behind a request at fault, or a refused CONNECT (RFC 9931), is read and thrown away.
         lingers = isinstance(error, HttpRequestError) or request.method == "CONNECT"
-        return LINGER if lingers or not request.content.at_eof() else CLOSE
+        return LINGER if lingers or not request.content.is_eof() else CLOSE
 
 
 def _client_of(request: web.BaseRequest) -> ClientConnection:

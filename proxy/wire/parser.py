@@ -51,6 +51,8 @@ class ResponseHead:
         self.keeps_alive = (
             version == "1.1"
             and body.framing is not _CLOSE
+            # Behind a 101 it is no HTTP any more.
+            and status != _SWITCHING_PROTOCOLS
             and not (fields.has(b"connection") and b"close" in fields.options(b"connection"))
         )
 
