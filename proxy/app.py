@@ -108,7 +108,10 @@ class Sidecar:
             idle_connections=lambda: self.pool.idle,
         )
         self._admin = web.AppRunner(
-            application(self.metrics, self._readiness), handle_signals=False, access_log=None
+            application(self.metrics, self._readiness),
+            handle_signals=False,
+            access_log=None,
+            shutdown_timeout=_LAST_WORDS_S,
         )
 
     def _listener(self, routes: Routes | None) -> Listener:
@@ -188,6 +191,7 @@ class Sidecar:
     async def stop(self) -> None:
         """Ends everything: what has no answer yet gets 503 `draining`, what has begun is cut."""
         self._draining = True
+        self.handler.is_stopping = True
         for server in self._servers.values():
             server.close()
         # Idle clients go, and no client's next request begins.

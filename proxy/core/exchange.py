@@ -236,6 +236,10 @@ class Exchange:
         """For how long the upstream has owed the next move; 0 if another side owes it."""
         return now - self.owed_since if self.awaited.upstream_owes else 0.0
 
+    def client_owed_s(self, now: float) -> float:
+        """For how long the client has owed the next move; 0 if another side owes it."""
+        return now - self.owed_since if self.awaited.owed_by is Side.CLIENT else 0.0
+
     def timed_out(self) -> errors.ProxyError:
         """The error for a deadline that passed, by what was awaited."""
         awaited = self.awaited

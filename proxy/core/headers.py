@@ -46,11 +46,13 @@ _OURS = frozenset(
 _TOLD = HOP_BY_HOP | _OURS
 # What Connection must not take away, whoever names it: the message would change its meaning.
 _NOT_REMOVABLE = frozenset({b"host", b"content-length", b"authorization"})
-# RFC 9110 section 6.5.1: no trailer field may say where a message ends, where it goes or who may see it.
+# RFC 9110 section 6.5.1: no trailer field may say where a message ends, where it goes, who may see it, or
+# what its recipient is to do with it.
 _NOT_IN_TRAILERS = HOP_BY_HOP | frozenset(
     {b"content-length", b"content-type", b"content-encoding", b"content-range", b"host", b"authorization"}
     | {b"set-cookie", b"expect", b"max-forwards", b"cache-control", b"trailer", b"x-breaker-reason"}
-    | {b"proxy-status"}
+    | {b"proxy-status", b"via", b"location", b"retry-after", b"age", b"date", b"expires", b"vary"}
+    | {b"www-authenticate"}
 )
 # RFC 9110 section 5.6.3. Bare strip() would take away more, such as the vertical tab of b"\x0bchunked",
 # with which requests are smuggled past whoever reads it otherwise.
@@ -156,7 +158,8 @@ class Head:
         return (
             b"upgrade" in self._told
             and b"upgrade" in self.options(b"connection")
-            and self.options(b"upgrade") == {b"websocket"}
+            # Just so: aiohttp takes a list of protocols for no upgrade, and reads on as if it were HTTP.
+            and [value.lower() for value in self.values(b"upgrade")] == [b"websocket"]
         )
 
     @property
@@ -220,9 +223,15 @@ def size_of(fields: Iterable[Field]) -> int:
     return sum([len(name) + len(value) + 4 for name, value in fields])
 
 
-def trailers_of(fields: Iterable[Field]) -> Fields:
-    """The trailers that may pass on (RFC 9110 section 6.5.1)."""
-    return [field for field in fields if field[0].lower() not in _NOT_IN_TRAILERS]
+def trailers_of(fields: Iterable[Field], head: Head) -> Fields:
+    """The trailers that may pass on (RFC 9110 section 6.5.1).
+
+    Args:
+        fields: the trailers.
+        head: of the same message; what its Connection names goes no further than us.
+    """
+    stopped = _NOT_IN_TRAILERS | head.options(b"connection")
+    return [field for field in fields if field[0].lower() not in stopped]
 
 
 def _length(values: Sequence[bytes]) -> int | None:

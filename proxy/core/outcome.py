@@ -100,6 +100,8 @@ CONNECTION_KINDS = frozenset(
 # Silence on a connection that stands: one endpoint's fault, or the host's if others are silent as well.
 SILENT_KINDS = frozenset({FailureKind.RESPONSE_TIMEOUT, FailureKind.ABANDONED, FailureKind.RESET})
 
+_LOSSES = frozenset({FailureKind.RESET, FailureKind.TRUNCATED})
+
 
 def failed(kind: FailureKind) -> Outcome:
     """The failure of this kind."""
@@ -118,6 +120,20 @@ def of_status(status: int, policy: CircuitPolicy) -> Outcome:
     if status in policy.throttled:
         return THROTTLED
     return ALIVE if status in _ALIVE_STATUSES else SUCCESS
+
+
+def of_loss(outcome: Outcome, *, client_owed_s: float, abandoned_after_s: float) -> Outcome:
+    """The outcome of a call whose upstream broke the connection.
+
+    An upstream that gives up a client who has kept it waiting has done nothing wrong.
+
+    Args:
+        outcome: what the loss says otherwise.
+        client_owed_s: for how long the client had owed the next move, 0 if another side owed it.
+        abandoned_after_s: from which length on it is excused; 0 is at once.
+    """
+    was_kept_waiting = client_owed_s > 0 and client_owed_s >= abandoned_after_s
+    return NEUTRAL if outcome.kind in _LOSSES and was_kept_waiting else outcome
 
 
 def of_leaving(*, upstream_owed_s: float, abandoned_after_s: float) -> Outcome:

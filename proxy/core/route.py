@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import Self
 
 from proxy.core.overlay import HostPattern
@@ -80,6 +81,8 @@ class UpstreamUrl:
         port = int(parts["port"] or _PORTS[parts["scheme"]]) if parts is not None else 0
         if parts is None or not 1 <= port <= _MAX_PORT:
             raise ValueError(f"expected a URL such as http://10.0.0.7:8080/base, got {value!r:.60}")
+        if parts["ipv6"]:
+            IPv6Address(parts["ipv6"])  # its ValueError says what is wrong
         host = (parts["ipv6"] or parts["name"]).lower()
         return cls(parts["scheme"], host, port, parts["authority"], (parts["path"] or "").rstrip("/"))
 

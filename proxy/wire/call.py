@@ -45,7 +45,8 @@ class Call:
             self.head.upgrades
             and self.is_http_1_1
             and self.request.method == "GET"
-            and self.exchange.body.framing is Framing.NONE
+            and self.exchange.body.length == 0
+            and self.exchange.body.framing is not _CHUNKED
         )
 
     @property
@@ -60,9 +61,9 @@ class Call:
             return False
         body = self.exchange.body
         if request.content.is_eof():
-            # It has all arrived, read or not. aiohttp hides the trailers of a request, and takes the last of them
-            # for the first field of the next one: then there must be no next one. Neither may there be one that
-            # has come already, as nobody can tell where it begins.
-            return body.framing is not _CHUNKED or self.client.ends_in_last_chunk
+            # It has all arrived, read or not. aiohttp hides the trailers of a request, and takes the last of
+            # them for the first field of the next one: then there must be no next one. Neither may there be
+            # one that has come already, as nobody can tell where it begins.
+            return body.framing is not _CHUNKED or self.client.ends_with_chunks
         outstanding = body.length - request.content.total_bytes
         return body.framing is _LENGTH and outstanding <= MAX_DISCARDED and not self.head.has(b"expect")

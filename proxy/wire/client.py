@@ -8,51 +8,21 @@ request gets an answer of our own, and a client that is slow or idle has so much
 import asyncio
 import socket
 import struct
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from aiohttp import StreamReader, web
-from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineTooLong
 
-from proxy.core.errors import ClientTimeout, HeadTooLarge, HttpRequestError, ProxyError, TargetTooLong
+from proxy.core.errors import ClientTimeout, HeadTooLarge
 from proxy.core.exchange import Entry
-from proxy.wire.takeover import TunnelClient, TunnelSink
+from proxy.wire.request_bytes import ChunkedEnd, RequestBytes
+from proxy.wire.roles import Line, Neighbours, TunnelClient, TunnelSink
+from proxy.wire.unparsed import unparsed
 from proxy.wire.written import CLOSE
 
-# How long a closing connection may take for its last bytes; a client that does not read would take for ever.
-_LAST_BYTES_S = 10.0
 # For how long what a client still sends is thrown away, so that it gets to read its answer (RFC 9112
 # section 9.6: closing at once could reset the connection, and the answer be lost).
 _LINGER_S = 2.0
-# The end of chunked content without trailers, and the end of the line before it: a trailer could end in 0.
-_LAST_CHUNK = b"\r\n0\r\n\r\n"
-_TAIL = len(_LAST_CHUNK)
 _LINE_ENDS = b"\r\n"
-
-
-class Line(Protocol):
-    """What a connection asks of the line, for requests that cannot walk it."""
-
-    def refuse(self, request: web.BaseRequest, error: ProxyError) -> web.StreamResponse:
-        """Answers a request that could not be parsed."""
-
-    def turn_away(self, client: "ClientConnection", error: ProxyError) -> None:
-        """Answers a client that has sent no whole request."""
-
-
-class Neighbours(Protocol):
-    """What a connection asks of those who keep account of all.
-
-    Attributes:
-        now: monotonic seconds, as of the last sweep; exact enough for those who are slow.
-    """
-
-    now: float
-
-    def joined(self, client: "ClientConnection") -> None:
-        """A client has connected."""
-
-    def left(self, client: "ClientConnection") -> None:
-        """A client is gone."""
 
 
 class ClientConnection(web.RequestHandler):
@@ -67,17 +37,20 @@ class ClientConnection(web.RequestHandler):
 
     __slots__ = (
         "_ahead",
+        "_beginning",
+        "_chunks",
         "_clients",
         "_content",
         "_in_head",
+        "_is_ahead",
         "_is_held",
-        "_latest",
         "_line",
         "_lingering",
         "_max_ahead",
         "_own_transport",
         "_rest",
         "_since",
+        "_unsent",
         "entry",
         "is_lost",
         "received",
@@ -97,16 +70,20 @@ class ClientConnection(web.RequestHandler):
         self._content: StreamReader | None = None
         # Content that an answer did not wait for, while it still comes.
         self._rest: StreamReader | None = None
+        self._beginning = RequestBytes(2 * self.max_line_size)
+        self._chunks: ChunkedEnd | None = None
         self._ahead = 0
         self._max_ahead = 2 * self.max_line_size
         # Since when it is idle, in the middle of a head, lingering, or closing.
         self._since = clients.now
         self._in_head = False
+        # Whether we have paused it, and whether aiohttp has.
+        self._is_ahead = False
         self._is_held = False
+        self._unsent = 0
         self._lingering: asyncio.Future[None] | None = None
         self.is_lost = False
         self.received = 0
-        self._latest = b""
         self.tunnel: TunnelClient | None = None
 
     # The exchange.
@@ -115,23 +92,36 @@ class ClientConnection(web.RequestHandler):
         """Says what the client may send from now on: the content of this request, and little ahead of it."""
         self._content = content
         self._ahead = 0
+        if self._is_ahead and not content.is_eof():
+            self._read_on()
+
+    def head_is_read(self, *, is_chunked: bool) -> None:
+        """Says how the content of the exchange that has begun is framed: of chunks, the end matters."""
+        if is_chunked:
+            self._chunks = self._beginning.chunked_end()
+        self._beginning.begin(is_all=False)
 
     def exchange_ends(self) -> None:
         """Lets the client send on; a connection that closes now gets a time for that."""
-        if self._ahead > self._max_ahead and self.transport is not None:
-            self.transport.resume_reading()
-        # What came ahead may be the beginning of a head.
-        self._in_head = self._ahead > 0
-        self._since = self._clients.now
         if self._content is not None and not self._content.is_eof():
             self._rest = self._content
+        # What came ahead may be the beginning of a head.
+        self._in_head = self._ahead > 0 and self._rest is None
+        self._since = self._clients.now
         self._content = None
         self._ahead = 0
+        self._chunks = None
+        self._beginning.begin(is_all=False)
 
     @property
-    def ends_in_last_chunk(self) -> bool:
-        """Whether the latest that it has sent is the end of chunked content, without trailers."""
-        return self._latest == _LAST_CHUNK
+    def ends_with_chunks(self) -> bool:
+        """Whether all that it has sent ends with the chunked content of this exchange, without trailers."""
+        return self._chunks is not None and self._chunks.is_clean
+
+    @property
+    def is_lingering(self) -> bool:
+        """Whether it has had its last answer."""
+        return self._lingering is not None
 
     @property
     def is_idle(self) -> bool:
@@ -148,9 +138,9 @@ class ClientConnection(web.RequestHandler):
         self.tunnel = tunnel
         # Typed for aiohttp's WebSocket reader, of which it calls these two methods alone.
         self.set_parser(cast("Any", TunnelSink(tunnel)))
-        if self._ahead > self._max_ahead and self.transport is not None:
+        if self._is_ahead:
             # Its turn has come. aiohttp, which holds little yet, has not paused it and will not resume it.
-            self.transport.resume_reading()
+            self._read_on()
         self._ahead = 0
 
     def cut(self, *, ends_by_close: bool) -> None:
@@ -159,7 +149,7 @@ class ClientConnection(web.RequestHandler):
         Args:
             ends_by_close: the client would take an orderly end for the end of the content: reset it.
         """
-        transport = self.transport
+        transport = self._own_transport
         if transport is None:
             return
         if ends_by_close:
@@ -190,21 +180,27 @@ class ClientConnection(web.RequestHandler):
 
     # Time.
 
-    def sweep(self, now: float, *, head_s: float, idle_s: float) -> None:
+    def sweep(self, now: float, *, head_s: float, idle_s: float, unread_s: float) -> None:
         """Ends what has taken too long, unless an exchange is under way: that has deadlines of its own.
 
         Args:
             now: monotonic seconds.
-            head_s: how long a head may take from its first byte on.
-            idle_s: how long the connection may rest between two requests.
+            head_s: how long a head may take.
+            idle_s: how long there may be none.
+            unread_s: how long a client may leave its last bytes unread.
         """
         transport = self._own_transport
-        if transport is None or self._content is not None or self.tunnel is not None:
+        if self.tunnel is not None:
+            self.tunnel.sweep(now)
             return
+        if transport is None or self._content is not None:
+            return
+        if self._is_ahead:
+            # Nothing that it has sent waits for its turn any more, or an exchange would be under way.
+            self._read_on()
         waited_s = now - self._since
         if transport.is_closing():
-            if waited_s >= _LAST_BYTES_S:
-                transport.abort()
+            self._sweep_last_bytes(transport, now, unread_s)
         elif self._lingering is not None:
             if waited_s >= _LINGER_S:
                 self.end_lingering()
@@ -214,12 +210,20 @@ class ClientConnection(web.RequestHandler):
         elif waited_s >= idle_s:
             self.leave()
 
+    def _sweep_last_bytes(self, transport: asyncio.Transport, now: float, unread_s: float) -> None:
+        """Gives up a client that does not read its last bytes; one that does so slowly has time."""
+        before, self._unsent = self._unsent, transport.get_write_buffer_size()
+        if self._unsent < before:
+            self._since = now
+        elif now - self._since >= unread_s:
+            self.cut(ends_by_close=True)
+
     def leave(self) -> None:
         """Closes a connection without an exchange; one that does not read would keep that waiting."""
         transport = self._own_transport
         self.force_close()
         if transport is not None and transport.get_write_buffer_size():
-            transport.abort()
+            self.cut(ends_by_close=True)
 
     def end_lingering(self) -> None:
         """Closes the connection, if it only waits for its client to do so."""
@@ -245,7 +249,6 @@ class ClientConnection(web.RequestHandler):
         behind malformed chunks an error for each piece that arrives.
         """
         self.received += len(data)
-        self._latest = data[-_TAIL:] if len(data) >= _TAIL else (self._latest + data)[-_TAIL:]
         content = self._content
         if content is None:
             if self._lingering is not None:
@@ -255,17 +258,27 @@ class ClientConnection(web.RequestHandler):
         if self.tunnel is not None:
             super().data_received(data)
             return
+        if self._chunks is not None:
+            self._chunks.feed(data)
         before = content.total_bytes
+        had_ended = content.is_eof()
         super().data_received(data)
         came = content.total_bytes - before
-        if came:
-            # Behind the end of the content the next head may begin.
-            ends_here = not content.is_eof() or self.ends_in_last_chunk
-            self._ahead = 0 if ends_here else len(data[came:].strip(_LINE_ENDS))
-            return
-        self._ahead += len(data)
-        if self._ahead > self._max_ahead and self.transport is not None:
-            self.transport.pause_reading()
+        if not had_ended and content.is_eof():
+            # Behind the end of the content the next head may begin; behind chunks that is not seen.
+            self._ahead = 0 if self._chunks is not None else len(data[came:].strip(_LINE_ENDS))
+        elif came:
+            self._ahead = 0
+        else:
+            self._ahead += len(data)
+            if self._ahead > self._max_ahead and self.transport is not None:
+                self._is_ahead = True
+                self.transport.pause_reading()
+
+    def _read_on(self) -> None:
+        self._is_ahead = False
+        if self.transport is not None:
+            self.transport.resume_reading()
 
     def _between_exchanges(self, data: bytes) -> None:
         """Takes the rest of the content that an answer did not wait for, or the beginning of a head."""
@@ -278,10 +291,16 @@ class ClientConnection(web.RequestHandler):
                 return
             self._rest = None
             data = data[rest.total_bytes - before :]
-        # RFC 9112 section 2.2: empty lines before a request are ignored.
-        if not self._in_head and data.strip(_LINE_ENDS):
+        if not self._in_head:
+            if data in _LINE_ENDS:
+                # RFC 9112 section 2.2: an empty line before a request is ignored.
+                return
             self._in_head = True
             self._since = self._clients.now
+            # Behind content that an answer did not wait for, it begins in the middle of what has come.
+            self._beginning.begin(is_all=rest is None)
+        if self._beginning.add(data):
+            self._line.turn_away(self, HeadTooLarge("the head of the request exceeds limits.max_head"))
 
     def pause_reading(self) -> None:
         """The content is not read as fast as it comes; called by the reader of it."""
@@ -331,15 +350,9 @@ class ClientConnection(web.RequestHandler):
     ) -> web.StreamResponse:
         """Answers what aiohttp could not parse; echoes nothing of the request."""
         del status, message  # they quote the request
-        if isinstance(exc, LineTooLong):
-            # aiohttp tells the lines apart by the limit alone; see `Listener`.
-            if exc.args[1] == self.max_line_size:
-                return self._line.refuse(request, TargetTooLong("the request-target exceeds limits.max_head"))
-            return self._line.refuse(request, HeadTooLarge("a field of the request exceeds limits.max_head"))
-        if isinstance(exc, BadHttpMessage) and exc.message == "Too many headers received":
-            return self._line.refuse(request, HeadTooLarge("the request exceeds limits.max_fields"))
-        if isinstance(exc, HttpProcessingError):
-            return self._line.refuse(request, HttpRequestError("the request is not HTTP/1.1"))
+        error = unparsed(exc, self.max_line_size)
+        if error is not None:
+            return self._line.refuse(request, error)
         # The line answers its own faults; what comes here happened behind it, with the answer written.
         self.logger.error("fault behind an exchange", exc_info=exc)
         return CLOSE

@@ -31,7 +31,7 @@ _TRANSLATED: dict[int | None, type[ProxyError]] = {
     errno.ECONNRESET: ConnectionTerminated,
 }
 
-_P = TypeVar("_P", bound=asyncio.Protocol)
+_P = TypeVar("_P", bound=asyncio.BaseProtocol)
 
 
 class Dialer:

@@ -15,7 +15,6 @@ from proxy.core.errors import HttpRequestError, KeptAliveClosed
 from proxy.core.exchange import Awaited, Source
 from proxy.core.headers import Body, Framing
 from proxy.core.policy import Limits
-from proxy.core.retry_after import retry_after_at
 from proxy.wire.call import Call
 from proxy.wire.heads import Heads
 from proxy.wire.parser import ResponseHead
@@ -86,8 +85,8 @@ class _Relay:
         "_call",
         "_expects_continue",
         "_first",
+        "_is_draining",
         "_more",
-        "_sent",
         "_silence_s",
         "_upstream",
         "_whole",
@@ -101,15 +100,15 @@ class _Relay:
         content, body = call.request.content, call.exchange.body
         self._first = by.heads.request(call)
         self._whole = True
+        self._is_draining = False
         # How long the upstream may be silent within its content.
         self._silence_s = call.policy.timeouts.body_idle
         self._expects_continue = False
         # What has been sent behind the first piece; None if it is not kept for a second try.
-        self._more: list[bytes] | None = [] if call.request.method in _IDEMPOTENT else None
-        self._sent = 0
+        self._more: bytearray | None = bytearray() if call.request.method in _IDEMPOTENT else None
         if body.framing is not _NONE:
             piece = content.read_nowait(-1)
-            call.exchange.request_bytes = self._sent = len(piece)
+            call.exchange.request_bytes = len(piece)
             self._whole = content.at_eof()
             self._first += _framed(piece, body)
             if self._whole and body.framing is _CHUNKED:
@@ -119,7 +118,7 @@ class _Relay:
     @property
     def may_repeat(self) -> bool:
         """Whether the request may be sent once more: its method allows it, and all of its content is kept."""
-        return self._more is not None and self._sent <= _MAX_REPLAYED
+        return self._more is not None
 
     async def run(self, upstream: UpstreamConnection) -> web.StreamResponse:
         """Sends the request, and answers with its response."""
@@ -130,8 +129,12 @@ class _Relay:
         limits = by.limits
         upstream.begin(call.request.method, limits.max_head, limits.max_fields, may_switch=call.upgrades)
         upstream.write(self._first)
-        for piece in self._more or ():
-            upstream.write(piece)
+        if self._more:
+            upstream.write(bytes(self._more))
+        if not upstream.reused:
+            self._more = None
+        if self._more is None:
+            self._first = b""
         if self._whole:
             upstream.request_sent()
             call.exchange.wait_for(_RESPONSE_HEAD, call.policy.timeouts.head, now)
@@ -163,12 +166,16 @@ class _Relay:
                 return
             if piece:
                 self._pass_on(piece)
+            del piece
             if upstream.is_lost:
                 # What the upstream has answered, or not, tells why.
                 return
             if upstream.writing_paused:
                 self._await_next(clock())
+                # Its content waits where it is.
+                self._call.client.pause_reading()
                 await upstream.drain()
+                self._call.client.resume_reading()
             now = clock()
             if upstream.has_taken_all:
                 exchange.upstream_took(now)
@@ -183,18 +190,20 @@ class _Relay:
         exchange = self._call.exchange
         self._expects_continue = False
         exchange.request_bytes += len(piece)
-        self._sent += len(piece)
-        if self._sent > _MAX_REPLAYED:
-            self._more = None
         self._write(_framed(piece, exchange.body))
 
     def _write(self, part: bytes) -> None:
         if self._more is not None:
-            self._more.append(part)
+            self._more += part
+            if len(self._first) + len(self._more) > _MAX_REPLAYED:
+                self._more = None
         self._upstream.write(part)
 
     def _await_next(self, now: float) -> None:
         """Says who owes the next move, from how far both directions have come."""
+        if self._is_draining:
+            # The client owes, whatever the other direction does.
+            return
         exchange, timeouts, upstream = self._call.exchange, self._call.policy.timeouts, self._upstream
         if upstream.has_whole_request:
             if exchange.begun:
@@ -219,7 +228,7 @@ class _Relay:
         exchange.head_s = now - asked
         exchange.status = head.status
         exchange.source = _BY_UPSTREAM
-        exchange.outcome = permit.head(head.status, _retry_after_at(head, now), now)
+        exchange.outcome = permit.head(head.status, head.retry_after_at(now), now)
         if head.status == _SWITCHING_PROTOCOLS:
             return await self._switch(head, now)
         body = _body_for_client(head.body, call)
@@ -233,6 +242,8 @@ class _Relay:
             self._answer(out + self._end(piece, body))
         else:
             self._answer(out + _framed(piece, body))
+            # What has been written must not be held for as long as the rest takes.
+            del piece, out
             await self._relay_content(body, now)
         now = by.clock()
         permit.settle(exchange.outcome, now)
@@ -248,7 +259,7 @@ class _Relay:
         """Passes the content on that has not arrived together with the head."""
         by, call, upstream = self._by, self._call, self._upstream
         exchange, response = call.exchange, upstream.response
-        if _is_event_stream(response.head):
+        if response.head is not None and response.head.is_event_stream:
             # Its silence and its client's leaving are how it lives and ends: it is judged at the head.
             call.permit.settle(exchange.outcome, now)
             self._silence_s = call.policy.timeouts.tunnel_idle
@@ -256,21 +267,28 @@ class _Relay:
         while not complete:
             if call.client.writing_paused:
                 await self._drain()
-            self._await_next(by.clock())
+            if not upstream.is_lost:
+                # If it is, that came of what was awaited so far.
+                self._await_next(by.clock())
             piece = await upstream.content()
             complete = response.complete
             exchange.response_bytes += len(piece)
             self._answer(self._end(piece, body) if complete else _framed(piece, body))
+            del piece
 
     async def _relay_interim(self, head: ResponseHead) -> None:
         """Passes a 1xx on (RFC 9110 section 15.2: "MUST forward"; not to HTTP/1.0 clients)."""
+        awaits_anew = head.status == 100  # noqa: PLR2004 -- RFC 9110 section 15.2.1
+        if awaits_anew:
+            self._expects_continue = False
         if self._call.is_http_1_1:
             self._answer(self._by.heads.interim(head))
             if self._call.client.writing_paused:
                 await self._drain()
-        if head.status == 100:  # noqa: PLR2004 -- RFC 9110 section 15.2.1
-            self._expects_continue = False
-        self._await_next(self._by.clock())
+                awaits_anew = True
+        if awaits_anew:
+            # Other interim responses are no answer: the upstream owes its head since it has owed it.
+            self._await_next(self._by.clock())
 
     async def _switch(self, head: ResponseHead, now: float) -> web.StreamResponse:
         """Lets the connection become a WebSocket: bytes from now on."""
@@ -291,22 +309,17 @@ class _Relay:
         """The last piece of content as it goes to the client."""
         if body.framing is not _CHUNKED:
             return piece
-        return _framed(piece, body) + self._by.heads.last_chunk(self._upstream.response.trailers)
+        return _framed(piece, body) + self._by.heads.last_chunk(self._upstream.response)
 
     async def _drain(self) -> None:
-        """Waits until the client has taken most of what was written."""
+        """Waits until the client has taken most of what was written; the upstream is not read meanwhile."""
         call = self._call
         call.exchange.wait_for(Awaited.CLIENT_WINDOW, call.policy.timeouts.body_idle, self._by.clock())
+        self._is_draining = True
+        self._upstream.hold()
         await call.request.writer.drain()
-
-
-def _retry_after_at(head: ResponseHead, now: float) -> float | None:
-    """When the upstream wants to be called again; a success does not say so."""
-    # RFC 9110 section 10.2.3 names 503, 429 and redirections.
-    if head.status < 300 or not head.fields.has(b"retry-after"):  # noqa: PLR2004
-        return None
-    dates = head.fields.values(b"date")
-    return retry_after_at(head.fields.values(b"retry-after")[-1], dates[-1] if dates else None, now)
+        self._is_draining = False
+        self._upstream.release()
 
 
 def _framed(piece: bytes, body: Body) -> bytes:
@@ -322,9 +335,3 @@ def _body_for_client(body: Body, call: Call) -> Body:
     if body.framing is _CHUNKED and not call.is_http_1_1:
         return _TO_THE_END
     return body
-
-
-def _is_event_stream(head: ResponseHead | None) -> bool:
-    return head is not None and any(
-        value.lower().startswith(b"text/event-stream") for value in head.fields.values(b"content-type")
-    )

@@ -12,9 +12,9 @@ from typing import Protocol
 
 from aiohttp import web
 
-from proxy.core.errors import HttpRequestError, ProxyError, ProxyInternalError
+from proxy.core.errors import Draining, HttpRequestError, ProxyError, ProxyInternalError
 from proxy.core.exchange import Entry, Exchange, Source
-from proxy.core.outcome import NEUTRAL, of_leaving
+from proxy.core.outcome import NEUTRAL, of_leaving, of_loss
 from proxy.core.permit import Permit
 from proxy.core.policies import Policies
 from proxy.core.policy import OpenAction
@@ -55,6 +55,7 @@ class Handler:
     Attributes:
         in_flight: exchanges on the line now.
         begun: how many have been admitted so far, for drain; who calls an open circuit does not hold it.
+        is_stopping: whether no exchange may begin any more.
     """
 
     def __init__(
@@ -77,16 +78,23 @@ class Handler:
         self._clock = clock
         self.in_flight = 0
         self.begun = 0
+        self.is_stopping = False
         self._idle = asyncio.Event()
         self._idle.set()
 
     async def handle(self, naming: Naming, request: web.BaseRequest) -> web.StreamResponse:
         """Walks the line with one request."""
-        call = self._begin(naming.entry(request.method), request)
-        exchange, client = call.exchange, call.client
+        client = _client_of(request)
+        if client.is_lingering:
+            # It has been told that it was too slow, in the moment in which its head was whole after all.
+            return LINGER
+        call = Call(Exchange(naming.entry(request.method), request.method, self._clock()), request, client)
+        exchange = call.exchange
         client.exchange_begins(request.content)
         self.in_flight += 1
         try:
+            if self.is_stopping:
+                raise Draining("the proxy is shutting down")  # noqa: TRY301 -- answered where all others are
             target = naming.name(call)
             policy = call.policy = self._policies.of(target.host, target.port)
             host = target.host_port
@@ -147,9 +155,6 @@ class Handler:
             )
         self._report(exchange, self._clock())
 
-    def _begin(self, entry: Entry, request: web.BaseRequest) -> Call:
-        return Call(Exchange(entry, request.method, self._clock()), request, _client_of(request))
-
     async def _carry(self, call: Call, permit: Permit) -> web.StreamResponse:
         """Carries the exchange, and settles its permit by how it ended."""
         exchange = call.exchange
@@ -158,8 +163,13 @@ class Handler:
                 return await self._carries[exchange.entry](call)
         except ProxyError as error:
             if not permit.settled:
-                exchange.outcome = error.outcome
-                permit.settle(error.outcome, self._clock())
+                now = self._clock()
+                exchange.outcome = of_loss(
+                    error.outcome,
+                    client_owed_s=exchange.client_owed_s(now),
+                    abandoned_after_s=permit.policy.abandoned_after,
+                )
+                permit.settle(exchange.outcome, now)
             raise
         except asyncio.CancelledError:
             # Either the client has left, or the process ends: then nothing can be said of the upstream.
@@ -182,7 +192,10 @@ class Handler:
         if exchange.begun:
             client.cut(ends_by_close=exchange.ends_by_close)
             return CLOSE if request.content.is_eof() else LINGER
-        if transport is None or (error.refused and call.policy.open_action is _DROP):
+        if transport is None:
+            return CLOSE
+        if error.refused and call.policy.open_action is _DROP:
+            client.leave()
             return CLOSE
         keep = (
             error.keeps_alive

@@ -9,7 +9,7 @@ import re
 
 from proxy.core.headers import MAX_DIGITS, Body, Field, Fields, Framing, trailers_of
 from proxy.wire.call import Call
-from proxy.wire.parser import ResponseHead
+from proxy.wire.parser import ResponseHead, ResponseParser
 
 # A member of a list of Structured Fields (RFC 9651 section 3.1): commas inside of strings do not end it.
 _MEMBER = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+')
@@ -87,9 +87,11 @@ class Heads:
             fields.append(_CLOSE)
         return _status_line(head) + _lines(fields)
 
-    def last_chunk(self, trailers: Fields) -> bytes:
+    def last_chunk(self, response: ResponseParser) -> bytes:
         """The end of chunked content, with the trailers that may pass."""
-        passing = trailers_of(trailers) if trailers else trailers
+        passing: Fields = []
+        if response.trailers and response.head is not None:
+            passing = trailers_of(response.trailers, response.head.fields)
         return b"0\r\n" + _lines(passing) if passing else b"0\r\n\r\n"
 
     def _cleaned(self, head: ResponseHead) -> Fields:
@@ -101,19 +103,21 @@ class Heads:
         if (head.status < 200 or head.status == 204) and head.fields.has(b"content-length"):  # noqa: PLR2004
             fields = _without(fields, b"content-length")
         if head.fields.has(b"proxy-status"):
-            fields = [field for field in map(self._of_others, fields) if field is not None]
+            # A list is one, over however many lines it goes (RFC 9651 section 4.2).
+            said = b", ".join(head.fields.values(b"proxy-status"))
+            if self._name in said:
+                fields = _without(fields, b"proxy-status")
+                members = [member.strip() for member in _MEMBER.findall(said)]
+                foreign = b", ".join([member for member in members if self._is_of_another(member)])
+                if foreign:
+                    fields.append((b"Proxy-Status", foreign))
         return fields
 
-    def _of_others(self, field: Field) -> Field | None:
-        """What `Proxy-Status` says of others than ourselves (RFC 9209 section 2), if anything."""
-        name, value = field
-        if name.lower() != b"proxy-status" or self._name not in value:
-            return field
-        members = (member.strip() for member in _MEMBER.findall(value))
-        foreign = b", ".join(
-            member for member in members if member.partition(b";")[0].strip(b' \t"') != self._name
-        )
-        return (name, foreign) if foreign else None
+    def _is_of_another(self, member: bytes) -> bool:
+        """Whether a member of `Proxy-Status` (RFC 9209 section 2) is in no way to be read in our name."""
+        if self._name in member and member.count(b'"') % 2:
+            return False
+        return member.partition(b";")[0].strip(b' \t"') != self._name
 
 
 def _without(fields: Fields, name: bytes) -> Fields:

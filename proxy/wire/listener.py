@@ -8,7 +8,8 @@ from aiohttp import web
 from proxy.core.errors import ConnectionLimitReached
 from proxy.core.exchange import Entry
 from proxy.core.policy import Limits, Timeouts
-from proxy.wire.client import ClientConnection, Line
+from proxy.wire.client import ClientConnection
+from proxy.wire.roles import Line
 
 READ_BUFFER = 64 * 1024
 # aiohttp's own timer cannot tell a slow head from an idle client, so the sweep closes both before it.
@@ -21,7 +22,7 @@ class Clients:
     Args:
         line: answers those who are turned away.
         limits: `max_connections`.
-        timeouts: `request_head` and `client_idle`.
+        timeouts: `request_head`, `client_idle`, and `body_idle` for last bytes that are not read.
         now: monotonic seconds.
     """
 
@@ -30,6 +31,7 @@ class Clients:
         self._most = limits.max_connections
         self._head_s = float(timeouts.request_head)
         self._idle_s = float(timeouts.client_idle)
+        self._unread_s = float(timeouts.body_idle)
         self._all: set[ClientConnection] = set()
         self.now = now
 
@@ -71,7 +73,7 @@ class Clients:
         """Ends what has taken too long."""
         self.now = now
         for client in tuple(self._all):
-            client.sweep(now, head_s=self._head_s, idle_s=self._idle_s)
+            client.sweep(now, head_s=self._head_s, idle_s=self._idle_s, unread_s=self._unread_s)
 
 
 class Listener(web.Server):

@@ -19,7 +19,7 @@ from proxy.core.routes import Routes
 from proxy.core.target import Target, from_absolute_form, from_authority_form, host_and_port, origin_form
 from proxy.wire.call import Call
 
-_TUNNEL = Entry.TUNNEL
+_TUNNEL, _CHUNKED = Entry.TUNNEL, Framing.CHUNKED
 
 
 class Naming:
@@ -59,6 +59,7 @@ class Naming:
         if len(request.raw_path) + head.size > self._max_head:
             raise HeadTooLarge("the head of the request exceeds limits.max_head")
         exchange.body = head.request_body(http_1_1=call.is_http_1_1)
+        call.client.head_is_read(is_chunked=exchange.body.framing is _CHUNKED)
         target = exchange.target = call.target = self._target(call, exchange.entry)
         if head.has(b"via") and self._has_been_here(head):
             raise ProxyLoopDetected("the request has been through this proxy before")

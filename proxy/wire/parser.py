@@ -13,6 +13,7 @@ import httptools
 
 from proxy.core.errors import HttpProtocolError, HttpResponseHeaderSectionSize, ProxyError
 from proxy.core.headers import Body, Fields, Framing, Head, size_of
+from proxy.core.retry_after import retry_after_at
 
 MAX_INTERIM = 16
 _PROTOCOL = b"HTTP/"
@@ -55,6 +56,21 @@ class ResponseHead:
             and status != _SWITCHING_PROTOCOLS
             and not (fields.has(b"connection") and b"close" in fields.options(b"connection"))
         )
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether the content comes event by event, with silence in between, for as long as it likes."""
+        return any(
+            value.lower().startswith(b"text/event-stream") for value in self.fields.values(b"content-type")
+        )
+
+    def retry_after_at(self, now: float) -> float | None:
+        """When the upstream wants to be called again, in monotonic seconds; a success does not say so."""
+        # RFC 9110 section 10.2.3 names 503, 429 and redirections.
+        if self.status < 300 or not self.fields.has(b"retry-after"):  # noqa: PLR2004
+            return None
+        dates = self.fields.values(b"date")
+        return retry_after_at(self.fields.values(b"retry-after")[-1], dates[-1] if dates else None, now)
 
     @property
     def keep_alive_s(self) -> float | None:
@@ -125,6 +141,10 @@ class ResponseParser:
     def feed(self, received: bytes) -> None:
         """Takes what has arrived; never raises."""
         self.started = True
+        if self.head is not None and self.head.status == _SWITCHING_PROTOCOLS:
+            # A loop may read more than once before anybody has taken the connection over.
+            self.tail += received
+            return
         if self.complete:
             self.excess = True
         parser = self._parser

@@ -128,6 +128,7 @@ class Tunnel(asyncio.Protocol):
         self._client_full = False
         self._upstream_full = False
         self._upstream_ended = False
+        self._waiting = [0, 0]
         self._done: asyncio.Future[None] | None = None
         self._error: ProxyError | None = None
 
@@ -151,6 +152,9 @@ class Tunnel(asyncio.Protocol):
         transport.write(answer)
         self._exchange.wait_for(Awaited.TUNNEL_BYTES, self._idle_s, self._established)
         self._client.take_over(self)
+        if self._client.writing_paused:
+            # The answer was enough for that, and nobody has told us.
+            self.client_paused()
         if self._upstream_full:
             # What came behind the request was enough; taking over has made the client be read again.
             transport.pause_reading()
@@ -207,6 +211,20 @@ class Tunnel(asyncio.Protocol):
     def client_lost(self) -> None:
         """Ends the tunnel; the listener has cancelled the exchange."""
         self._finish()
+
+    def sweep(self, now: float) -> None:
+        """Renews the deadline while either side still takes what was written to it, however slowly."""
+        waiting = [
+            0 if transport is None else transport.get_write_buffer_size()
+            for transport in (self._client.transport, self._upstream)
+        ]
+        if any(left < before for left, before in zip(waiting, self._waiting, strict=True)):
+            self._renew(now)
+        self._waiting = waiting
+
+    def _renew(self, now: float) -> None:
+        if self._permit.settled:
+            self._exchange.deadline = now + self._idle_s
 
     def client_paused(self) -> None:
         """Stops reading from the upstream while the client is slow."""

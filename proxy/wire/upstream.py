@@ -14,8 +14,11 @@ from typing import Protocol, Self, cast
 from proxy.core.errors import ConnectionTerminated, HttpResponseIncomplete, KeptAliveClosed
 from proxy.wire.parser import ResponseHead, ResponseParser
 
-HIGH_WATER = 256 * 1024
+# So much content waits for the client at most, and so much is read at once; a hundred slow clients must not
+# take much memory. All connections read into one buffer, since what was read is copied out of it at once.
+HIGH_WATER = 64 * 1024
 _READ_SIZE = 64 * 1024
+_BUFFER = memoryview(bytearray(_READ_SIZE))
 
 
 class Owner(Protocol):
@@ -28,7 +31,7 @@ class Owner(Protocol):
         """It has ended while no exchange was on it."""
 
 
-class UpstreamConnection(asyncio.Protocol):
+class UpstreamConnection(asyncio.BufferedProtocol):
     """A connection to one address of one upstream; the `with` around an exchange gives it back.
 
     Args:
@@ -53,6 +56,7 @@ class UpstreamConnection(asyncio.Protocol):
     _writer: asyncio.Future[None] | None = None
     _writing_paused = False
     _reading_paused = False
+    _is_held = False
 
     def __init__(self, owner: Owner, key: Hashable) -> None:
         self.key = key
@@ -163,10 +167,30 @@ class UpstreamConnection(asyncio.Protocol):
     def take(self) -> bytes:
         """The content that has arrived, possibly none; reads on if reading was paused."""
         content = self.response.take()
-        if self._reading_paused and self.transport is not None:
+        if self._reading_paused and not self._is_held:
+            self._read_on()
+        return content
+
+    def hold(self) -> None:
+        """Reads nothing more until `release`: what arrives could not be passed on."""
+        self._is_held = True
+        self._stop_reading()
+
+    def release(self) -> None:
+        """Reads on, unless enough is waiting to be taken."""
+        self._is_held = False
+        if self._reading_paused and self.response.buffered <= HIGH_WATER:
+            self._read_on()
+
+    def _stop_reading(self) -> None:
+        if not self._reading_paused and self.transport is not None:
+            self._reading_paused = True
+            self.transport.pause_reading()
+
+    def _read_on(self) -> None:
+        if self.transport is not None:
             self._reading_paused = False
             self.transport.resume_reading()
-        return content
 
     @property
     def reusable(self) -> bool:
@@ -200,6 +224,8 @@ class UpstreamConnection(asyncio.Protocol):
         transport, self.transport = self.transport, None
         self._lost = True
         if transport is not None:
+            # Until the successor reads on, the loop must not fill a buffer of ours.
+            transport.pause_reading()
             transport.set_protocol(successor)
         return transport
 
@@ -219,15 +245,22 @@ class UpstreamConnection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if peer else None
 
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 -- as asyncio has it
+        """Where the loop puts what it reads."""
+        return _BUFFER
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Takes what has been read."""
+        self.data_received(bytes(_BUFFER[:nbytes]))
+
     def data_received(self, data: bytes) -> None:
         """Parses what has arrived; on an idle connection it is the end of it."""
         if self._parser is None:
             self._end_idle()
             return
         self._parser.feed(data)
-        if self._parser.buffered > HIGH_WATER and not self._reading_paused and self.transport is not None:
-            self._reading_paused = True
-            self.transport.pause_reading()
+        if self._parser.buffered > HIGH_WATER:
+            self._stop_reading()
         _wake(self._reader)
 
     def eof_received(self) -> bool:
