@@ -32,6 +32,7 @@ from proxy.core.policy import (
     Log,
     LogLevel,
     Mode,
+    OpenAction,
     Seconds,
     Settings,
     Timeouts,
@@ -47,6 +48,7 @@ ENDPOINT = "expected an address and port such as 127.0.0.1:3128, [::1]:3128 or l
 KEY = "expected host, path, path:N (N from 1 to 99) or header:NAME"
 STATUSES = "expected a list such as [500-599, 429], or none"
 STATUS = "expected a status such as 503 or a range such as 500-599"
+UPSTREAM = "expected a URL such as http://10.0.0.7:8080/base"
 MATCH = "expected a host such as api.example.com or *.example.com"
 SECRET = "s3cret" * 40
 
@@ -444,7 +446,7 @@ FAULTS: list[tuple[str | bytes, *tuple[str, ...]]] = [
         ":8: upstreams[0].circuit.open: the key stands already on line 5",
         ":9: upstreams[0].timeouts.hed: unknown key; did you mean head?",
         ":9: upstreams[0].timeouts.head: expected a duration >= 1ms, got 0",
-        ":10: upstreams[0].limits: unknown key; expected one of match, circuit, timeouts",
+        ":10: upstreams[0].limits: unknown key; expected one of match, circuit, timeouts, open_action",
     ),
     (
         "upstreams:\n- {match: a, circuit: x, timeouts: [1s]}",
@@ -734,12 +736,17 @@ def test_the_example_is_the_default() -> None:
     assert load_file(EXAMPLE) == Settings()
 
 
-def test_what_the_example_shows_in_a_comment_loads(write: Callable[[str], Path]) -> None:
-    text = EXAMPLE.read_text()
-    shown = "".join(re.findall(r"(?m)^# ((?:upstreams:| +).*\n)", text))
-    loaded = load_file(write(text.replace("upstreams: []\n", shown)))
+def test_what_the_example_shows_in_comments_loads(write: Callable[[str], Path]) -> None:
+    shown = re.findall(r"(?m)^# ((?:listen:|routes:|upstreams:| +).*\n)", EXAMPLE.read_text())
+    loaded = load_file(write("".join(shown)))
     assert [str(upstream.match) for upstream in loaded.upstreams] == ["hooks.example.com", "*.example.com"]
     assert loaded.upstreams[1].timeouts == Overlay({"head": Seconds(60)})
+    assert [upstream.open_action for upstream in loaded.upstreams] == [None, OpenAction.CLOSE]
+    assert loaded.listen == Listen(reverse=Endpoint("127.0.0.1", 3130))
+    assert [(str(route.host), str(route.path), str(route.upstream)) for route in loaded.routes] == [
+        ("None", "/stripe", "http://stripe-mock.internal:12111"),
+        ("*.hooks.internal", "/", "http://10.0.0.7:8080/base"),
+    ]
 
 
 def test_the_example_has_a_comment_for_every_setting() -> None:
@@ -750,6 +757,33 @@ def test_the_example_has_a_comment_for_every_setting() -> None:
         if re.match(r" *[a-z]", line) and not before.lstrip().startswith("#") and not before.endswith(":")
     ]
     assert bare == ["  idle_total: 512", "metrics:"]
+
+
+ROUTE = {"upstream": "http://a"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "fault"),
+    [
+        ("path", "stripe", "routes[0].path: expected a path such as /stripe, without a query, got 'stripe'"),
+        ("path", "/a?b", "routes[0].path: expected a path such as /stripe, without a query, got '/a?b'"),
+        ("host", "a b", f"routes[0].host: {MATCH}, got 'a b'"),
+        ("upstream", "a:80", f"routes[0].upstream: {UPSTREAM}, got 'a:80'"),
+        ("upstream", "http://a/?b", f"routes[0].upstream: {UPSTREAM}, got 'http://a/?b'"),
+        ("upstream", "https://a", "routes[0].upstream: this version speaks only http://"),
+        ("pth", "/", "routes[0].pth: unknown key; did you mean path?"),
+    ],
+)
+def test_faults_of_a_route(write: Callable[[str], Path], key: str, value: str, fault: str) -> None:
+    route = {**ROUTE, key: value}
+    text = json.dumps({"listen": {"reverse": "127.0.0.1:1"}, "routes": [route]})
+    (told,) = faults_of(write(text))
+    assert told.startswith(f":1: {fault}")
+
+
+def test_a_route_leads_somewhere(write: Callable[[str], Path]) -> None:
+    text = "listen: {reverse: 127.0.0.1:1}\nroutes:\n- {path: /}"
+    assert faults_of(write(text)) == [":3: routes[0].upstream: this key is needed, it has no default"]
 
 
 # Properties.

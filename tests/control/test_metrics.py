@@ -121,7 +121,7 @@ def test_all_known_series_are_there_before_the_first_request() -> None:
         *(
             f"requests_total{{code_class={code_class},entry={entry},source={source}}}"
             for code_class in ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
-            for entry in ("forward", "tunnel")
+            for entry in ("forward", "tunnel", "reverse")
             for source in ("upstream", "proxy")
         ),
         *(f"calls_total{{outcome={outcome}}}" for outcome in ("success", "alive", "throttled", "failure")),

@@ -70,15 +70,19 @@ ROWS = [
     Row(errors.ConnectionLimitReached, "connection_limit_reached", 503, 503, "", NEUTRAL, 1, refused=True),
     Row(errors.DnsError, "dns_error", 502, 502, "", NEUTRAL),
     Row(errors.DnsTimeout, "dns_timeout", 504, 504, "", NEUTRAL),
+    Row(errors.DestinationNotFound, "destination_not_found", 404, 404, "no_route", NEUTRAL),
+    Row(errors.ProxyLoopDetected, "proxy_loop_detected", 502, 502, "", NEUTRAL),
     Row(errors.ConnectionRefused, "connection_refused", 502, 502, "", REFUSED),
     Row(errors.DestinationIpUnroutable, "destination_ip_unroutable", 502, 502, "", UNREACHABLE),
     Row(errors.ConnectionTimeout, "connection_timeout", 504, 504, "", CONNECT_TIMEOUT),
     Row(errors.ConnectionTerminated, "connection_terminated", 502, 502, "", RESET),
+    Row(errors.KeptAliveClosed, "connection_terminated", 502, 502, "", NEUTRAL),
     Row(errors.ConnectionReadTimeout, "connection_read_timeout", 504, 504, "", TRUNCATED),
     Row(errors.ConnectionWriteTimeout, "connection_write_timeout", 504, 504, "", RESPONSE_TIMEOUT),
     Row(errors.HttpRequestError, "http_request_error", 400, 400, "bad_request", NEUTRAL),
     Row(errors.UnknownCoding, "http_request_error", 501, 501, "unknown_coding", NEUTRAL),
     Row(errors.HeadTooLarge, "http_request_error", 431, 431, "head_too_large", NEUTRAL),
+    Row(errors.TargetTooLong, "http_request_error", 414, 414, "target_too_long", NEUTRAL),
     Row(errors.VersionNotSupported, "http_request_error", 505, 505, "unknown_version", NEUTRAL),
     Row(errors.NotAProxyRequest, "http_request_error", 400, 400, "not_a_proxy_request", NEUTRAL),
     Row(errors.ClientTimeout, "http_request_error", 408, 408, "client_timeout", NEUTRAL),
@@ -87,8 +91,11 @@ ROWS = [
     Row(errors.HttpResponseTransferCoding, "http_response_transfer_coding", 502, 502, "", MALFORMED),
     Row(errors.HttpResponseHeaderSectionSize, "http_response_header_section_size", 502, 502, "", MALFORMED),
     Row(errors.HttpProtocolError, "http_protocol_error", 502, 502, "", MALFORMED),
-    Row(errors.ProxyInternalResponse, "proxy_internal_response", 503, 503, "", NEUTRAL, 1),
-    Row(errors.ProxyInternalError, "proxy_internal_error", 500, 500, "", NEUTRAL),
+    Row(errors.ProxyInternalResponse, "proxy_internal_response", 502, 502, "", NEUTRAL),
+    Row(errors.Draining, "proxy_internal_response", 503, 503, "draining", NEUTRAL, 1),
+    Row(errors.MaxForwardsReached, "proxy_internal_response", 200, 200, "max_forwards", NEUTRAL),
+    Row(errors.TraceNotAnswered, "proxy_internal_response", 405, 405, "max_forwards", NEUTRAL),
+    Row(errors.ProxyInternalError, "proxy_internal_error", 500, 500, "internal_error", NEUTRAL),
 ]
 
 
@@ -119,6 +126,12 @@ def test_the_table_is_complete() -> None:
     in_table = [row.error for row in ROWS]
     assert set(in_table) == classes_of_the_module()
     assert len(in_table) == len(set(in_table))
+
+
+def test_after_which_answers_the_clients_connection_ends() -> None:
+    closing = {error for error in classes_of_the_module() if not error.keeps_alive}
+    at_fault = {error for error in classes_of_the_module() if issubclass(error, errors.HttpRequestError)}
+    assert closing == at_fault | {errors.Draining}
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.error.__name__)

@@ -6,6 +6,7 @@ from proxy.core import errors
 from proxy.core.exchange import FOREVER, Awaited, Entry, Exchange, Source
 from proxy.core.headers import NO_BODY
 from proxy.core.outcome import NEUTRAL, FailureKind, Outcome, Verdict, failed
+from proxy.core.target import from_absolute_form
 
 
 class Row(NamedTuple):
@@ -110,6 +111,9 @@ def test_only_the_upstream_is_blamed_and_only_for_what_it_owes(awaited: Awaited)
 
 def test_a_new_exchange_waits_for_nothing() -> None:
     exchange = begun()
+    assert repr(exchange) == "<Exchange forward POST nowhere awaits nothing>"
+    exchange.target = from_absolute_form("http://a/secret", "GET")
+    assert repr(exchange) == "<Exchange forward POST a:80 awaits nothing>"
     assert exchange.awaited is Awaited.NOTHING
     assert exchange.deadline == FOREVER
     assert exchange.upstream_owed_s(1e9) == 0.0
@@ -125,6 +129,7 @@ def test_a_new_exchange_knows_nothing() -> None:
     assert exchange.ends_by_close is False
     assert (exchange.upstream_s, exchange.upstream_took_at) == (0.0, -FOREVER)
     assert (exchange.lease_at, exchange.at_lease) == (FOREVER, None)
+    assert exchange.ends_at == FOREVER
 
 
 def test_each_wait_has_a_deadline_of_its_own() -> None:
@@ -232,6 +237,31 @@ def test_what_was_kept_is_not_judged_again() -> None:
     exchange.upstream_took(153.0)
     exchange.wait_over(154.0)
     assert exchange.verdict_at_lease() == failed(FailureKind.RESPONSE_TIMEOUT)
+
+
+# The whole exchange may take until 150 (`timeouts.total`).
+
+
+@each_row
+def test_no_wait_outlasts_the_exchange(row: Row) -> None:
+    exchange = begun()
+    exchange.ends_at = 150.0
+    exchange.wait_for(row.awaited, 30.0, now=120.5)
+    assert exchange.deadline == 150.0
+    error = exchange.timed_out()
+    assert type(error) is errors.HttpResponseTimeout
+    assert (error.status, error.outcome) == (504, row.outcome)
+    assert error.details == "the exchange took longer than timeouts.total"
+
+
+@each_row
+def test_a_wait_that_ends_before_the_exchange_is_judged_by_itself(row: Row) -> None:
+    exchange = begun()
+    exchange.ends_at = 150.0
+    exchange.wait_for(row.awaited, 30.0, now=119.5)
+    assert exchange.deadline == 149.5
+    error = exchange.timed_out()
+    assert (type(error), error.outcome) == (row.error, row.outcome)
 
 
 def test_without_a_lease_nothing_is_kept() -> None:

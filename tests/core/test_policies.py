@@ -1,8 +1,10 @@
 """Finding the settings of an upstream."""
 
+from dataclasses import replace
+
 from proxy.core.overlay import HostPattern, Overlay
 from proxy.core.policies import MAX_CACHED, Policies
-from proxy.core.policy import CircuitPolicy, Seconds, Settings, Timeouts, Upstream
+from proxy.core.policy import CircuitPolicy, OpenAction, Seconds, Settings, Timeouts, Upstream
 
 
 def entry(match: str, circuit: dict[str, object], timeouts: dict[str, object] | None = None) -> Upstream:
@@ -32,6 +34,19 @@ def test_the_first_match_wins_and_keeps_what_it_does_not_set() -> None:
     assert policies.of("b.example.com", 443).circuit.consecutive_failures == 7
     assert policies.of("b.example.com", 443).timeouts.head == Seconds(60)
     assert policies.of("example.com", 443).circuit.open == Seconds(30)
+
+
+def test_an_entry_may_have_an_action_of_its_own() -> None:
+    close = replace(entry("a", {}), open_action=OpenAction.CLOSE)
+    respond = replace(entry("b", {}), open_action=OpenAction.RESPOND)
+    default = Policies(Settings(upstreams=(close, entry("c", {}))))
+    assert default.of("a", 80).open_action is OpenAction.CLOSE
+    assert default.of("c", 80).open_action is OpenAction.RESPOND
+    assert default.of("d", 80).open_action is OpenAction.RESPOND
+    closing = Policies(Settings(open_action=OpenAction.CLOSE, upstreams=(respond, entry("c", {}))))
+    assert closing.of("b", 80).open_action is OpenAction.RESPOND
+    assert closing.of("c", 80).open_action is OpenAction.CLOSE
+    assert closing.of("d", 80).open_action is OpenAction.CLOSE
 
 
 def test_the_same_upstream_gets_the_same_object() -> None:

@@ -14,6 +14,7 @@ from proxy.core.policy import (
     Upstream,
     conflicts,
 )
+from proxy.core.route import Route, UpstreamUrl
 from proxy.core.scope import BY_HOST, CircuitKey
 from proxy.core.statuses import Statuses
 
@@ -62,6 +63,13 @@ def upstream(circuit: dict[str, object], timeouts: dict[str, object] | None = No
     return (Upstream(match=HostPattern("a"), circuit=Overlay(circuit), timeouts=Overlay(timeouts or {})),)
 
 
+HERE = Endpoint("127.0.0.1", 3130)
+
+
+def route(url: str) -> Route:
+    return Route(upstream=UpstreamUrl.parse(url))
+
+
 @pytest.mark.parametrize(
     ("settings", "keys"),
     [
@@ -69,6 +77,15 @@ def upstream(circuit: dict[str, object], timeouts: dict[str, object] | None = No
         (Settings(listen=Listen(proxy=Endpoint("0.0.0.0", 1), open_relay=True)), []),
         (Settings(name="1st"), ["name"]),
         (Settings(name="first"), []),
+        (Settings(listen=Listen(reverse=HERE)), ["listen.reverse"]),
+        (Settings(routes=(route("http://a"),)), ["routes"]),
+        (Settings(listen=Listen(reverse=HERE), routes=(route("http://a"),)), []),
+        (Settings(listen=Listen(reverse=Endpoint("0.0.0.0", 1)), routes=(route("http://a"),)), []),
+        (
+            Settings(listen=Listen(reverse=HERE), routes=(route("http://a"), route("https://a"))),
+            ["routes[1].upstream"],
+        ),
+        (Settings(routes=(route("https://a"),)), ["routes", "routes[0].upstream"]),
         (Settings(circuit=CircuitPolicy(open=Seconds(301))), ["circuit.open_max"]),
         (Settings(circuit=CircuitPolicy(probe_lease=Seconds(49.9))), ["circuit.probe_lease"]),
         (Settings(circuit=CircuitPolicy(probe_lease=Seconds(50))), []),

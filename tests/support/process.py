@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -209,6 +210,17 @@ class RunningProxy:
     def state(self, circuit: str) -> float | None:
         """The state of a circuit."""
         return self.metric("circuit_state", circuit=circuit, scope="host")
+
+    def memory(self, name: str) -> int:
+        """A line of its /proc/PID/status, in bytes: VmRSS is resident, VmHWM the most that ever was."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        found = re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE)
+        assert found is not None
+        return int(found[1]) * 1024
+
+    def descriptors(self) -> int:
+        """How many it has open."""
+        return sum(1 for _ in Path(f"/proc/{self.process.pid}/fd").iterdir())
 
     def _await_start(self) -> None:
         if self.admin_port:
