@@ -87,6 +87,7 @@ class _Relay:
         "_first",
         "_is_draining",
         "_more",
+        "_sent",
         "_silence_s",
         "_upstream",
         "_whole",
@@ -98,6 +99,7 @@ class _Relay:
         self._by = by
         self._call = call
         content, body = call.request.content, call.exchange.body
+        self._sent = 0
         self._first = by.heads.request(call)
         self._whole = True
         self._is_draining = False
@@ -108,7 +110,7 @@ class _Relay:
         self._more: bytearray | None = bytearray() if call.request.method in _IDEMPOTENT else None
         if body.framing is not _NONE:
             piece = content.read_nowait(-1)
-            call.exchange.request_bytes = len(piece)
+            call.exchange.request_bytes = self._sent = len(piece)
             self._whole = content.at_eof()
             self._first += _framed(piece, body)
             if self._whole and body.framing is _CHUNKED:
@@ -118,7 +120,7 @@ class _Relay:
     @property
     def may_repeat(self) -> bool:
         """Whether the request may be sent once more: its method allows it, and all of its content is kept."""
-        return self._more is not None
+        return self._more is not None and self._sent <= _MAX_REPLAYED
 
     async def run(self, upstream: UpstreamConnection) -> web.StreamResponse:
         """Sends the request, and answers with its response."""
@@ -190,13 +192,14 @@ class _Relay:
         exchange = self._call.exchange
         self._expects_continue = False
         exchange.request_bytes += len(piece)
+        self._sent += len(piece)
+        if self._sent > _MAX_REPLAYED:
+            self._more = None
         self._write(_framed(piece, exchange.body))
 
     def _write(self, part: bytes) -> None:
         if self._more is not None:
             self._more += part
-            if len(self._first) + len(self._more) > _MAX_REPLAYED:
-                self._more = None
         self._upstream.write(part)
 
     def _await_next(self, now: float) -> None:

@@ -13,6 +13,7 @@ from proxy.wire.parser import ResponseHead, ResponseParser
 
 # A member of a list of Structured Fields (RFC 9651 section 3.1): commas inside of strings do not end it.
 _MEMBER = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+')
+_WELL_QUOTED = re.compile(rb'(?:[^"]|"(?:[^"\\]|\\.)*")*')
 _CHUNKED = (b"Transfer-Encoding", b"chunked")
 _TRAILERS = (b"TE", b"trailers")
 _WEBSOCKET = (b"Upgrade", b"websocket")
@@ -106,16 +107,18 @@ class Heads:
             # A list is one, over however many lines it goes (RFC 9651 section 4.2).
             said = b", ".join(head.fields.values(b"proxy-status"))
             if self._name in said:
-                fields = _without(fields, b"proxy-status")
                 members = [member.strip() for member in _MEMBER.findall(said)]
                 foreign = b", ".join([member for member in members if self._is_of_another(member)])
+                at = next(at for at, field in enumerate(fields) if field[0].lower() == b"proxy-status")
+                name = fields[at][0]
+                fields = _without(fields, b"proxy-status")
                 if foreign:
-                    fields.append((b"Proxy-Status", foreign))
+                    fields.insert(at, (name, foreign))
         return fields
 
     def _is_of_another(self, member: bytes) -> bool:
         """Whether a member of `Proxy-Status` (RFC 9209 section 2) is in no way to be read in our name."""
-        if self._name in member and member.count(b'"') % 2:
+        if self._name in member and not _WELL_QUOTED.fullmatch(member):
             return False
         return member.partition(b";")[0].strip(b' \t"') != self._name
 

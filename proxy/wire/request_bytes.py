@@ -1,8 +1,8 @@
 """What a client sends of a request, followed beside aiohttp's parser where that does not tell enough.
 
-It bounds the fields of a head and their number, but not their sum, and it reads on for as long as that takes. It
-parses chunks, hides the trailers behind them, and takes the last of those for the first field of the next request
-on the connection: so that no request gets another one's fields, it must be known here where chunks end.
+It bounds the fields of a head and their number, but not their sum, and it reads on for as long as that takes.
+It parses chunks, hides the trailers behind them, and takes the last of those for the first field of the next
+request on the connection: so that no request gets another one's fields, it must be known here where chunks end.
 """
 
 _LINE_ENDS = b"\r\n"
@@ -28,7 +28,7 @@ class RequestBytes:
         """Begins anew.
 
         Args:
-            is_all: whether the head begins with the next piece; it may have begun in one with what stood before.
+            is_all: whether the head begins with the next piece, and not in the middle of an earlier one.
         """
         self._pieces: list[bytes] = []
         self._bytes = 0

@@ -203,10 +203,13 @@ def test_only_to_a_websocket_a_hop_may_be_upgraded(fields: Fields, upgrades: boo
 )
 @pytest.mark.parametrize("spell", [bytes.title, bytes.lower, bytes.upper])
 def test_what_is_no_trailer(name: bytes, spell: Callable[[bytes], bytes]) -> None:
-    assert trailers_of([(b"A", b"1"), (spell(name), b"x"), (b"B", b"2")]) == [(b"A", b"1"), (b"B", b"2")]
+    assert trailers_of([(b"A", b"1"), (spell(name), b"x"), (b"B", b"2")], Head([])) == [
+        (b"A", b"1"),
+        (b"B", b"2"),
+    ]
 
 
 def test_trailers_keep_order_case_duplicates_and_bytes() -> None:
     trailers = [(b"x-Sum", b"\xff"), (b"Server-Timing", b"a"), (b"X-SUM", b""), (b"Grpc-Status", b"0")]
-    assert trailers_of(trailers) == trailers
-    assert trailers_of([]) == []
+    assert trailers_of(trailers, Head([])) == trailers
+    assert trailers_of([], Head([])) == []

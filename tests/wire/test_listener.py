@@ -228,6 +228,9 @@ class Recorded:
         self.said.append("lost")
         self.lost.set()
 
+    def sweep(self, now: float) -> None:
+        pass
+
     def client_paused(self) -> None:
         self.said.append("paused")
 

@@ -303,6 +303,40 @@ async def test_what_happens_on_an_idle_connection_is_its_end_and_told_at_once(st
             assert repr(connection) == "<UpstreamConnection 127.0.0.1 lost reused=True>"
 
 
+async def test_a_connection_that_is_held_serves_no_other_exchange_until_it_is_released() -> None:
+    async with ScriptedUpstream([Expect(), Send(OK), Do.STALL]) as upstream:
+        async with connected(upstream) as connection:
+            ask(connection)
+            await connection.next_head()
+            assert await content_of(connection) == b"ok"
+            assert fit(connection)
+            # Held, it would see neither its end nor the next response.
+            connection.hold()
+            assert not fit(connection)
+            connection.release()
+            assert fit(connection)
+
+
+async def test_a_held_upstream_sends_no_more_than_what_is_under_way() -> None:
+    head = OK_LINE + b"Content-Length: %d\r\n\r\n" % PLENTY
+    go_on = asyncio.Event()
+    script = [Expect(), Send(head), Wait(go_on), Send(b"z" * PLENTY), Do.STALL]
+    async with ScriptedUpstream(script) as upstream, connected(upstream) as connection:
+        ask(connection)
+        await connection.next_head()
+        connection.hold()
+        go_on.set()
+        await turns()
+        # A loop may read once more after it was told to pause.
+        assert connection.response.buffered <= 256 * 1024
+        # Taking what has come does not release it.
+        held = len(connection.take())
+        await turns()
+        assert connection.response.buffered == 0
+        connection.release()
+        assert held + len(await content_of(connection)) == PLENTY
+
+
 async def test_an_upstream_that_is_not_read_is_held_back() -> None:
     head = OK_LINE + b"Content-Length: %d\r\n\r\n" % PLENTY
     async with ScriptedUpstream([Expect(), Send(head + b"z" * PLENTY), Do.STALL]) as upstream:

@@ -19,7 +19,7 @@ from fuzz.conversation import Peer, Stage
 from fuzz.messages import ASKING, FAULTY, RESPONSES, UPSTREAM
 from fuzz.reading import Answer, Fields, Malformed, answer_of, sloppy_answer_of
 from fuzz.strategies import MUTATED_RESPONSES, Ending, Sent
-from fuzz.test_requests import end_to_end
+from fuzz.test_fuzzed_requests import end_to_end
 from hypothesis import strategies as st
 
 # What a proxy may strip, and llhttp does not: it takes that for another coding.
