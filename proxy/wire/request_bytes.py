@@ -1,8 +1,9 @@
 """What a client sends of a request, followed beside aiohttp's parser where that does not tell enough.
 
-It bounds the fields of a head and their number, but not their sum, and it reads on for as long as that takes.
-It parses chunks, hides the trailers behind them, and takes the last of those for the first field of the next
-request on the connection: so that no request gets another one's fields, it must be known here where chunks end.
+It bounds the fields of a head and their number, but not their sum, and reads on for as long as that takes. It
+parses chunks, hides the trailers behind them, and takes the last of those for the first field of the next
+request on the connection: so that no request gets another one's fields, it must be known here where chunks
+end.
 """
 
 _LINE_ENDS = b"\r\n"
