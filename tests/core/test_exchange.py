@@ -90,6 +90,8 @@ def test_who_owes(row: Row) -> None:
     exchange.wait_for(row.awaited, 30.0, now=101.0)
     assert exchange.upstream_owed_s(101.0) == 0.0
     assert exchange.upstream_owed_s(105.5) == (4.5 if row.owed_by == "upstream" else 0.0)
+    assert exchange.client_owed_s(101.0) == 0.0
+    assert exchange.client_owed_s(105.5) == (4.5 if row.owed_by == "client" else 0.0)
 
 
 @each_row
@@ -148,6 +150,16 @@ def test_nobody_owes_after_a_wait() -> None:
     assert exchange.awaited is Awaited.NOTHING
     assert exchange.deadline == FOREVER
     assert exchange.upstream_owed_s(120.0) == 0.0
+    assert exchange.client_owed_s(120.0) == 0.0
+
+
+def test_what_a_client_owes_begins_anew_with_each_wait() -> None:
+    exchange = begun()
+    exchange.wait_for(Awaited.REQUEST_CONTENT, 60.0, now=101.0)
+    exchange.wait_for(Awaited.REQUEST_CONTENT, 60.0, now=103.0)
+    assert exchange.client_owed_s(104.5) == 1.5
+    exchange.wait_for(Awaited.RESPONSE_HEAD, 30.0, now=105.0)
+    assert exchange.client_owed_s(110.0) == 0.0
 
 
 def test_a_wait_may_be_for_ever() -> None:

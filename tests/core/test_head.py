@@ -163,6 +163,10 @@ ASKED = (b"Connection", b"Upgrade")
         pytest.param([ASKED, (b"Upgrade", b"h2c")], False, id="h2c"),
         pytest.param([ASKED, (b"Upgrade", b"websocket, h2c")], False, id="websocket-and-another"),
         pytest.param([ASKED, (b"Upgrade", b"websocket"), (b"Upgrade", b"h2c")], False, id="two-fields"),
+        # aiohttp takes neither for an upgrade, and would parse the frames behind a 101 as requests.
+        pytest.param([ASKED, (b"Upgrade", b"websocket, websocket")], False, id="websocket-twice"),
+        pytest.param([ASKED, *[(b"Upgrade", b"websocket")] * 2], False, id="the-same-field-twice"),
+        pytest.param([ASKED, (b"Upgrade", b"websocket,")], False, id="an-empty-member"),
         pytest.param([ASKED, (b"Upgrade", b"websocket/13")], False, id="with-a-version"),
         pytest.param([ASKED, (b"Upgrade", b"")], False, id="empty"),
     ],
@@ -199,6 +203,14 @@ def test_only_to_a_websocket_a_hop_may_be_upgraded(fields: Fields, upgrades: boo
         b"Trailer",
         b"X-Breaker-Reason",
         b"Proxy-Status",
+        b"Via",
+        b"Location",
+        b"Retry-After",
+        b"Age",
+        b"Date",
+        b"Expires",
+        b"Vary",
+        b"WWW-Authenticate",
     ],
 )
 @pytest.mark.parametrize("spell", [bytes.title, bytes.lower, bytes.upper])
@@ -213,3 +225,19 @@ def test_trailers_keep_order_case_duplicates_and_bytes() -> None:
     trailers = [(b"x-Sum", b"\xff"), (b"Server-Timing", b"a"), (b"X-SUM", b""), (b"Grpc-Status", b"0")]
     assert trailers_of(trailers, Head([])) == trailers
     assert trailers_of([], Head([])) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "passed"),
+    [
+        ([], [b"X-Sum", b"x-sum", b"Y"]),
+        ([(b"Connection", b"close")], [b"X-Sum", b"x-sum", b"Y"]),
+        ([(b"Connection", b"X-SUM")], [b"Y"]),
+        ([(b"connection", b"close , x-sum\t"), (b"Connection", b",y")], []),
+        ([(b"X-Connection", b"x-sum")], [b"X-Sum", b"x-sum", b"Y"]),
+    ],
+    ids=["no Connection", "it names none", "it names one", "over two fields", "another field"],
+)
+def test_a_trailer_that_connection_names_goes_no_further(fields: Fields, passed: list[bytes]) -> None:
+    trailers = [(b"X-Sum", b"1"), (b"x-sum", b"2"), (b"Y", b"3")]
+    assert [name for name, _ in trailers_of(trailers, Head(fields))] == passed

@@ -13,6 +13,7 @@ from proxy.core.outcome import (
     Verdict,
     failed,
     of_leaving,
+    of_loss,
     of_status,
 )
 from proxy.core.policy import CircuitPolicy
@@ -65,6 +66,38 @@ def test_the_outcome_of_a_status(status: int, policy: CircuitPolicy, outcome: Ou
 )
 def test_a_client_that_leaves(owed_s: float, after_s: float, outcome: Outcome) -> None:
     assert of_leaving(upstream_owed_s=owed_s, abandoned_after_s=after_s) == outcome
+
+
+LOSSES = [FailureKind.RESET, FailureKind.TRUNCATED]
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize(
+    ("owed_s", "after_s", "is_excused"),
+    [
+        (3.0, 3.0, True),
+        (2.9, 3.0, False),
+        (0.0, 3.0, False),
+        # At once, but not where another side owed.
+        (0.1, 0.0, True),
+        (0.0, 0.0, False),
+    ],
+)
+def test_an_upstream_that_gives_up_a_client_that_kept_it_waiting(
+    kind: FailureKind, owed_s: float, after_s: float, *, is_excused: bool
+) -> None:
+    outcome = of_loss(failed(kind), client_owed_s=owed_s, abandoned_after_s=after_s)
+    assert outcome == (NEUTRAL if is_excused else failed(kind))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FailureKind if kind not in LOSSES])
+def test_another_failure_than_a_loss_is_never_excused(kind: FailureKind) -> None:
+    assert of_loss(failed(kind), client_owed_s=100.0, abandoned_after_s=3.0) == failed(kind)
+
+
+@pytest.mark.parametrize("outcome", [SUCCESS, ALIVE, THROTTLED, NEUTRAL], ids=str)
+def test_what_is_no_failure_is_no_loss(outcome: Outcome) -> None:
+    assert of_loss(outcome, client_owed_s=100.0, abandoned_after_s=3.0) == outcome
 
 
 def test_every_verdict_but_neutral_has_an_effect() -> None:

@@ -1,5 +1,7 @@
 """One reverse route as it is written: where it begins, and where it leads."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -147,3 +149,17 @@ def test_where_a_route_leads(written: str, url: UpstreamUrl, shown: str | None) 
 def test_what_is_no_upstream(written: object) -> None:
     with pytest.raises(ValueError, match="expected a URL such as http://"):
         UpstreamUrl.parse(written)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [":::", "1:2", "1::2::3", "12345::", "1:2:3:4:5:6:7:8:9", "10.0.0.7", "::256.0.0.1", "..", "::1:"],
+)
+def test_what_looks_like_an_ipv6_address_and_is_none_is_no_upstream(address: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(address)):
+        UpstreamUrl.parse(f"http://[{address}]:81/x")
+
+
+@pytest.mark.parametrize("address", ["::", "::ffff:10.0.0.7", "fe80::1", "1:2:3:4:5:6:7:8"])
+def test_an_ipv6_address_is_an_upstream_in_every_form(address: str) -> None:
+    assert UpstreamUrl.parse(f"http://[{address}]").host == address

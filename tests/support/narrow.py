@@ -65,6 +65,10 @@ class NarrowClient(Client):
     def stop_reading(self) -> None:
         self._transport.pause_reading()
 
+    def read_slowly(self) -> None:
+        """Reads again, through the narrow window, on a connection that may have ended as well."""
+        self._transport.resume_reading()
+
     def read_on(self) -> None:
         """Reads again, through a wide window."""
         _set(self.proxy_side, socket.SO_SNDBUF, _WIDE)

@@ -1,6 +1,7 @@
 """A client's time: for its head, for its next request, for its last answer; and how many there are."""
 
 import asyncio
+import tracemalloc
 
 import pytest
 from support.client import Client, get, request
@@ -8,7 +9,7 @@ from support.sidecar import Running, Start
 from support.turns import turns, until
 from support.upstream import OK, Do, Expect, ScriptedUpstream, Send
 
-from proxy.core.policy import CircuitPolicy, Limits, Seconds, Timeouts
+from proxy.core.policy import Bytes, CircuitPolicy, Limits, Seconds, Timeouts
 from proxy.wire.client import ClientConnection
 
 TIMES = Timeouts(request_head=Seconds(15), client_idle=Seconds(600))
@@ -211,6 +212,34 @@ async def test_chunked_content_without_trailers_keeps_the_connection(
                 assert (answer.status, answer.header("Connection")) == (200, None)
 
 
+@pytest.mark.parametrize(
+    "end", [[b"0\r\n\r\n"], [b"0\r\n", b"\r\n"], [b"0", b"\r\n\r\n"]], ids=["one", "line", "nought"]
+)
+async def test_a_last_chunk_that_comes_for_itself_is_no_head(start: Start, end: list[bytes]) -> None:
+    proxy = await start(timeouts=TIMES)
+    async with ScriptedUpstream(
+        [Expect(b"0\r\n\r\n"), Send(OK), Do.STALL], [Expect(), Send(OK), Do.STALL]
+    ) as upstream:
+        url = f"http://{upstream.authority}/"
+        async with await Client.connect(proxy.port) as client:
+            text = request("POST", url, CHUNKED) + b"1\r\nx\r\n"
+            await client.send(text)
+            await (await upstream.connection(0)).until(b"1\r\nx\r\n")
+            for piece in end:
+                await client.send(piece)
+                text += piece
+                await heard(proxy, len(text))
+            answer = await client.answer("POST")
+            assert (answer.status, answer.header("Connection")) == (200, None)
+            await turns()
+            await swept(proxy, 16)
+            assert len(proxy.exchanges) == len(proxy.sidecar.clients) == 1
+            # A 408 would stand before this answer.
+            await client.send(get(url))
+            assert (await client.answer()).status == 200
+    await proxy.report(2)
+
+
 @pytest.mark.parametrize("behind", [b"", b"\r\n"], ids=["nothing", "an empty line"])
 async def test_content_that_an_answer_did_not_wait_for_is_no_head(start: Start, behind: bytes) -> None:
     proxy = await start(timeouts=TIMES)
@@ -247,3 +276,30 @@ async def test_a_head_behind_content_that_an_answer_did_not_wait_for_has_its_tim
             await turns()
             await swept(proxy, 15)
             assert (await client.answer()).status == 408
+
+
+async def test_a_head_without_an_end_is_refused_and_no_more_of_it_is_held(start: Start) -> None:
+    """Each of its fields is small enough, and there are not too many."""
+    max_head = 32 * 1024
+    proxy = await start(limits=Limits(max_head=Bytes(max_head)))
+    head = get("http://a.invalid/").removesuffix(b"\r\n")
+    field = b"X: " + b"x" * (max_head - 100) + b"\r\n"
+    refused_at = held = 0
+    tracemalloc.start()
+    async with await Client.connect(proxy.port) as client:
+        await client.send(head)
+        await heard(proxy, len(head))
+        for number in range(1, 121):
+            await client.send(field)
+            await heard(proxy, len(head) + number * len(field))
+            if proxy.exchanges and not refused_at:
+                refused_at = len(head) + number * len(field)
+                held, _ = tracemalloc.get_traced_memory()
+        more, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        answer = await client.answer()
+        assert (answer.status, answer.header("X-Breaker-Reason")) == (431, "head_too_large")
+        assert await client.rest() == b""
+    assert 2 * max_head < refused_at <= 2 * max_head + len(field)
+    assert more - held < len(field)
+    assert str((await proxy.report()).outcome) == "neutral"

@@ -63,6 +63,20 @@ async def test_neither_does_one_whose_content_is_still_coming(start: Start) -> N
         await proxy.report(2)
 
 
+@pytest.mark.parametrize("framing", ["Content-Length: 1000000", "Transfer-Encoding: chunked"])
+async def test_the_rest_of_a_refused_upload_is_not_waited_for(start: Start, framing: str) -> None:
+    proxy = await start(circuit=ONE_FAILURE, open_action=OpenAction.CLOSE)
+    async with ScriptedUpstream(FAIL) as upstream:
+        await fail(proxy.port, upstream)
+        async with await Client.connect(proxy.port) as client:
+            await client.send(request("POST", f"http://{upstream.authority}/", framing) + b"5\r\nevent\r\n")
+            await proxy.report(2)
+            # So many take no time; the content would be given some.
+            await turns()
+            assert not proxy.sidecar.clients
+            assert await end_of(client) == b""
+
+
 async def test_a_second_probe_gets_none_either(start: Start) -> None:
     proxy = await start(circuit=ONE_FAILURE, open_action=OpenAction.CLOSE)
     go_on = asyncio.Event()

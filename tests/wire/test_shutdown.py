@@ -1,12 +1,15 @@
 """The end: what is on its way is told, and nothing new begins."""
 
 import asyncio
+import socket
+from contextlib import suppress
 
 import pytest
+from aiohttp import web
 from support.client import Client, get, request
 from support.sidecar import Running, Start
-from support.turns import turns
-from support.upstream import Do, ScriptedUpstream
+from support.turns import turns, until
+from support.upstream import OK, Do, Expect, ScriptedUpstream, Send
 
 from proxy.core.policy import CircuitPolicy
 
@@ -56,6 +59,63 @@ async def test_a_request_just_after_the_stop_does_not_begin(
         assert await _end(second) == b""
         assert len(upstream.connections) == 1
     await proxy.report()
+
+
+@pytest.mark.parametrize("before", [0, 1], ids=["first request", "later request"])
+async def test_a_request_in_the_turn_of_the_stop_is_told(
+    start: Start, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    """It has been read, and its exchange has not begun."""
+    proxy = await start(circuit=ONE_FAILURE)
+    async with ScriptedUpstream([Expect(), Send(OK), Do.STALL]) as upstream:
+        async with await Client.connect(proxy.port) as client:
+            for _ in range(before):
+                await client.send(get(f"http://{upstream.authority}/1"))
+                assert (await client.answer()).status == 200
+            await until(lambda: proxy.sidecar.clients.connected)
+            await turns()
+            (connection,) = proxy.sidecar.clients.connected
+            # As the loop would, in its turn before this task's.
+            connection.data_received(get(f"http://{upstream.authority}/2"))
+            await _stop(proxy, monkeypatch)
+            answer = await client.answer()
+            assert (answer.status, answer.header("X-Breaker-Reason")) == (503, "draining")
+            assert answer.header("Connection") == "close"
+            assert await client.rest() == b""
+        assert len(upstream.connections) == before
+        assert not any(b"/2" in called.received for called in upstream.connections)
+    assert str((await proxy.report(before + 1)).outcome) == "neutral"
+
+
+async def test_a_scraper_that_never_reads_does_not_hold_the_stop(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = asyncio.Event()
+    pause = web.RequestHandler.pause_writing
+
+    def pause_writing(self: web.RequestHandler) -> None:
+        full.set()
+        pause(self)
+
+    monkeypatch.setattr(web.RequestHandler, "pause_writing", pause_writing)
+    proxy = await start()
+    raw = socket.socket()
+    raw.settimeout(0)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    with raw:
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(raw, ("127.0.0.1", proxy.sidecar.admin_port))
+        asked = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
+        flood = asyncio.create_task(loop.sock_sendall(raw, asked * 100_000))
+        await full.wait()
+        # It takes a second or two; held, it takes two minutes.
+        try:
+            async with asyncio.timeout(20):
+                await proxy.sidecar.stop()
+        finally:
+            flood.cancel()
+            with suppress(asyncio.CancelledError, ConnectionError):
+                await flood
 
 
 async def test_an_idle_client_does_not_hold_the_stop(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from support.client import Client, get
+from support.legs import leg
 from support.sidecar import SETTINGS, Running, Start
 from support.turns import turns, until
 from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Step, Wait
@@ -11,6 +12,7 @@ from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Step, Wait
 from proxy.core.outcome import Verdict
 from proxy.core.policy import CircuitPolicy, Endpoint, Limits, Listen, Seconds, Timeouts
 from proxy.core.route import Route, UpstreamUrl
+from proxy.wire.upstream import UpstreamConnection
 
 ONE_FAILURE = CircuitPolicy(consecutive_failures=1)
 ASKED = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Key: x", "Sec-WebSocket-Version: 13")
@@ -74,6 +76,47 @@ async def test_what_came_with_the_101_comes_behind_it(start: Start, behind: byte
             await client.send(b"bye")
             assert await client.rest() == b""
     assert (await proxy.report()).response_bytes == len(behind)
+
+
+# Where the reads are divided: in the head, behind it, in the first bytes behind it; all else follows singly.
+@pytest.mark.parametrize("first", [1, len(ACCEPT) - 1, len(ACCEPT), len(ACCEPT) + 3])
+async def test_what_is_read_before_anybody_takes_over_comes_in_order(
+    start: Start, monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    """A loop that is behind reads more than once before the exchange hears of the 101."""
+    behind = bytes(range(256)) * 4
+    received = UpstreamConnection.data_received
+
+    def in_pieces(self: UpstreamConnection, data: bytes) -> None:
+        received(self, data[:first])
+        for at in range(first, len(data)):
+            received(self, data[at : at + 1])
+
+    monkeypatch.setattr(UpstreamConnection, "data_received", in_pieces)
+    proxy = await start()
+    async with ScriptedUpstream(
+        [Expect(), Send(ACCEPT + behind), Expect(b"bye"), Send(FRAMES[0])]
+    ) as upstream:
+        async with await opened(proxy, upstream) as client:
+            # What was lost would be waited for in vain.
+            async with asyncio.timeout(10):
+                assert await client.reader.readexactly(len(behind)) == behind
+            await client.send(b"bye")
+            assert await client.rest() == FRAMES[0]
+    assert (await proxy.report()).response_bytes == len(behind + FRAMES[0])
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, len(ACCEPT), len(ACCEPT) + 3])
+async def test_a_connection_keeps_what_comes_behind_a_101_until_it_is_taken_over(size: int) -> None:
+    sent = ACCEPT + b"".join(FRAMES) + b"HTTP/1.1 200 OK\r\n\r\n" + bytes(range(256))
+    connection = leg()
+    with connection:
+        response = connection.begin("GET", 16_384, 100, may_switch=True)
+        for at in range(0, len(sent), size):
+            connection.data_received(sent[at : at + size])
+        assert (await connection.next_head()).status == 101
+        assert response.tail == sent[len(ACCEPT) :]
+        assert not connection.reusable
 
 
 @pytest.mark.parametrize("behind", FRAMES)
