@@ -60,11 +60,12 @@ WITHOUT_TWIN = {
     "control/convert.py": "a step of config.load, tested through it in test_config.py",
     "control/families.py": "a prefix before names, tested through both tests of metrics",
     "control/yaml_source.py": "a step of config.load, tested through it in test_config.py",
+    "wire/unsent.py": "what it is for is tested in test_last_bytes.py and test_back_pressure.py",
 }
 # Modules that are longer than MAX_LINES: up to how many lines, and why.
 LONGER = {
     "core/breaker.py": (450, "one state machine, read in one go"),
-    "wire/client.py": (358, "one subclass of aiohttp's, whose every method works on the same connection"),
+    "wire/client.py": (375, "one subclass of aiohttp's, whose every method works on the same connection"),
 }
 NO_NAMES = {"helper", "helpers", "manager", "managers", "util", "utils"}
 

@@ -110,6 +110,7 @@ class Awaited(Enum):
 
 # A member is looked up on its class in Python; these are read in every exchange.
 _NOTHING = Awaited.NOTHING
+_CLIENT, _CLIENT_WINDOW = Side.CLIENT, Awaited.CLIENT_WINDOW
 
 
 class Entry(Enum):
@@ -148,6 +149,8 @@ class Exchange:
         dns_s, connect_s, head_s: how long each phase took, None where there was none.
         upstream_s: for how long the upstream has owed so far, in seconds, up to the last change of who owes;
             in a tunnel without the time that connecting took.
+        unread_s: for how long the client has read nothing at a time, at most. Meanwhile the upstream was not
+            read either, so that its end is noticed only afterwards.
         upstream_took_at: when the upstream last took content.
         lease_at: when the lease of the probe ends that this exchange is; for ever if it is none.
         at_lease: what the facts said then, once something has changed since.
@@ -174,6 +177,7 @@ class Exchange:
     deadline: float = FOREVER
     ends_at: float = FOREVER
     upstream_s: float = 0.0
+    unread_s: float = 0.0
     upstream_took_at: float = -FOREVER
     lease_at: float = FOREVER
     at_lease: Outcome | None = None
@@ -193,6 +197,8 @@ class Exchange:
             self._keep_facts()
         if self.awaited.upstream_owes:
             self.upstream_s += now - self.owed_since
+        elif self.awaited is _CLIENT_WINDOW:
+            self.unread_s = max(self.unread_s, now - self.owed_since)
         self.owed_since = now
         self.awaited = awaited
         deadline = now + timeout_s
@@ -204,6 +210,11 @@ class Exchange:
         """Says that nobody owes anything: we are at work ourselves."""
         self.wait_for(_NOTHING, FOREVER, now)
         self.deadline = FOREVER
+
+    def client_took(self, now: float) -> None:
+        """Says that the client has read some of what it was sent: it has as much time again for the next."""
+        if self.awaited is _CLIENT_WINDOW:
+            self.wait_for(_CLIENT_WINDOW, self.deadline - self.owed_since, now)
 
     def upstream_took(self, now: float) -> None:
         """Says that the upstream has taken content: what was written has left our buffers."""
@@ -237,8 +248,8 @@ class Exchange:
         return now - self.owed_since if self.awaited.upstream_owes else 0.0
 
     def client_owed_s(self, now: float) -> float:
-        """For how long the client has owed the next move; 0 if another side owes it."""
-        return now - self.owed_since if self.awaited.owed_by is Side.CLIENT else 0.0
+        """For how long the client has owed the next move, or has read nothing at some time before."""
+        return max(self.unread_s, now - self.owed_since) if self.awaited.owed_by is _CLIENT else self.unread_s
 
     def timed_out(self) -> errors.ProxyError:
         """The error for a deadline that passed, by what was awaited."""

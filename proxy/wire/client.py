@@ -13,10 +13,11 @@ from typing import Any, cast
 from aiohttp import StreamReader, web
 
 from proxy.core.errors import ClientTimeout, HeadTooLarge
-from proxy.core.exchange import Entry
+from proxy.core.exchange import Entry, Exchange
 from proxy.wire.request_bytes import ChunkedEnd, RequestBytes
 from proxy.wire.roles import Line, Neighbours, TunnelClient, TunnelSink
 from proxy.wire.unparsed import unparsed
+from proxy.wire.unsent import unsent
 from proxy.wire.written import CLOSE
 
 # For how long what a client still sends is thrown away, so that it gets to read its answer (RFC 9112
@@ -41,6 +42,7 @@ class ClientConnection(web.RequestHandler):
         "_chunks",
         "_clients",
         "_content",
+        "_exchange",
         "_in_head",
         "_is_ahead",
         "_is_held",
@@ -66,7 +68,8 @@ class ClientConnection(web.RequestHandler):
         self._line = line
         # aiohttp forgets its transport as soon as it closes, which may still take long.
         self._own_transport: asyncio.Transport | None = None
-        # The content of the exchange under way; None between two exchanges.
+        # The exchange under way and its content; None between two exchanges.
+        self._exchange: Exchange | None = None
         self._content: StreamReader | None = None
         # Content that an answer did not wait for, while it still comes.
         self._rest: StreamReader | None = None
@@ -88,8 +91,9 @@ class ClientConnection(web.RequestHandler):
 
     # The exchange.
 
-    def exchange_begins(self, content: StreamReader) -> None:
+    def exchange_begins(self, exchange: Exchange, content: StreamReader) -> None:
         """Says what the client may send from now on: the content of this request, and little ahead of it."""
+        self._exchange = exchange
         self._content = content
         self._ahead = 0
         if self._is_ahead and not content.is_eof():
@@ -108,7 +112,7 @@ class ClientConnection(web.RequestHandler):
         # What came ahead may be the beginning of a head.
         self._in_head = self._ahead > 0 and self._rest is None
         self._since = self._clients.now
-        self._content = None
+        self._content = self._exchange = None
         self._ahead = 0
         self._chunks = None
         self._beginning.begin(is_all=False)
@@ -193,8 +197,17 @@ class ClientConnection(web.RequestHandler):
         if self.tunnel is not None:
             self.tunnel.sweep(now)
             return
-        if transport is None or self._content is not None:
+        if transport is None:
             return
+        if self._exchange is not None:
+            if self.writing_paused and self._has_read(transport):
+                self._exchange.client_took(now)
+            return
+        self._sweep_idle(transport, now, head_s=head_s, idle_s=idle_s, unread_s=unread_s)
+
+    def _sweep_idle(
+        self, transport: asyncio.Transport, now: float, *, head_s: float, idle_s: float, unread_s: float
+    ) -> None:
         if self._is_ahead:
             # Nothing that it has sent waits for its turn any more, or an exchange would be under way.
             self._read_on()
@@ -212,11 +225,14 @@ class ClientConnection(web.RequestHandler):
 
     def _sweep_last_bytes(self, transport: asyncio.Transport, now: float, unread_s: float) -> None:
         """Gives up a client that does not read its last bytes; one that does so slowly has time."""
-        before, self._unsent = self._unsent, transport.get_write_buffer_size()
-        if self._unsent < before:
+        if self._has_read(transport):
             self._since = now
         elif now - self._since >= unread_s:
             self.cut(ends_by_close=True)
+
+    def _has_read(self, transport: asyncio.Transport) -> bool:
+        before, self._unsent = self._unsent, unsent(transport)
+        return self._unsent < before
 
     def leave(self) -> None:
         """Closes a connection without an exchange; one that does not read would keep that waiting."""

@@ -195,6 +195,7 @@ class _Relay:
         self._sent += len(piece)
         if self._sent > _MAX_REPLAYED:
             self._more = None
+            self._first = b""
         self._write(_framed(piece, exchange.body))
 
     def _write(self, part: bytes) -> None:

@@ -90,7 +90,7 @@ class Handler:
             return LINGER
         call = Call(Exchange(naming.entry(request.method), request.method, self._clock()), request, client)
         exchange = call.exchange
-        client.exchange_begins(request.content)
+        client.exchange_begins(exchange, request.content)
         self.in_flight += 1
         try:
             if self.is_stopping:

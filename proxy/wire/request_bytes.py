@@ -84,7 +84,8 @@ class ChunkedEnd:
                 at += step
                 continue
             end = sent.find(b"\n", at)
-            self._line += sent[at : end if end >= 0 else len(sent)][:_LONGEST_LINE]
+            if len(self._line) < _LONGEST_LINE:
+                self._line += sent[at : end if end >= 0 else len(sent)][:_LONGEST_LINE]
             if end < 0:
                 return
             at = end + 1

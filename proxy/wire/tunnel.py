@@ -24,6 +24,7 @@ from proxy.core.policy import Limits
 from proxy.wire.call import Call
 from proxy.wire.dialer import Dialer
 from proxy.wire.responses import CONNECT_ESTABLISHED
+from proxy.wire.unsent import unsent
 from proxy.wire.written import CLOSE
 
 # How long the other side may be silent once one side has closed.
@@ -215,7 +216,7 @@ class Tunnel(asyncio.Protocol):
     def sweep(self, now: float) -> None:
         """Renews the deadline while either side still takes what was written to it, however slowly."""
         waiting = [
-            0 if transport is None else transport.get_write_buffer_size()
+            0 if transport is None else unsent(transport)
             for transport in (self._client.transport, self._upstream)
         ]
         if any(left < before for left, before in zip(waiting, self._waiting, strict=True)):

@@ -162,6 +162,25 @@ def test_what_a_client_owes_begins_anew_with_each_wait() -> None:
     assert exchange.client_owed_s(110.0) == 0.0
 
 
+def test_a_client_that_reads_has_as_much_time_again() -> None:
+    exchange = begun()
+    exchange.wait_for(Awaited.CLIENT_WINDOW, 60.0, now=101.0)
+    exchange.client_took(110.0)
+    assert (exchange.deadline, exchange.client_owed_s(115.0)) == (170.0, 9.0)
+    exchange.client_took(150.0)
+    assert exchange.deadline == 210.0
+    # What it has read nothing of for longest is remembered, since the upstream was not read meanwhile either.
+    exchange.wait_for(Awaited.RESPONSE_CONTENT, 60.0, now=151.0)
+    assert exchange.client_owed_s(155.0) == 40.0
+
+
+def test_where_nobody_waits_for_the_client_its_reading_changes_nothing() -> None:
+    exchange = begun()
+    exchange.wait_for(Awaited.RESPONSE_CONTENT, 60.0, now=101.0)
+    exchange.client_took(110.0)
+    assert exchange.deadline == 161.0
+
+
 def test_a_wait_may_be_for_ever() -> None:
     exchange = begun()
     exchange.wait_for(Awaited.TUNNEL_BYTES, FOREVER, now=101.0)

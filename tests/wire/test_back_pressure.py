@@ -160,3 +160,26 @@ async def test_what_an_upstream_says_at_once_stops_it_where_the_client_does_not_
             received = await client.reader.readexactly(len(ESTABLISHED) + size)
             assert received == ESTABLISHED + b"x" * size
     assert (await proxy.report()).response_bytes == size
+
+
+async def test_a_client_that_reads_slowly_and_without_a_pause_is_not_cut(start: Start) -> None:
+    proxy = await start(circuit=ONE_FAILURE)
+    size = 600_000
+    response = _length(size) + b"x" * size
+    async with ScriptedUpstream([Expect(), Send(response)]) as upstream:
+        async with await NarrowClient.connect_to(proxy) as client:
+            await client.send(get(f"http://{upstream.authority}/"))
+            await until(lambda: client.other_end.writing_paused)
+            received = b""
+            for passes_s in (1, 40, 40, 40, 40):
+                proxy.clock.now += passes_s
+                await until(lambda: proxy.sidecar.clients.now == proxy.clock.now)
+                client.read_slowly()
+                received += await client.reader.readexactly(20_000)
+                client.stop_reading()
+                await turns()
+            assert not proxy.exchanges
+            client.read_on()
+            while len(received.partition(b"\r\n\r\n")[2]) < size:
+                received += await client.reader.read(65536)
+    assert str((await proxy.report()).outcome) == "success"
