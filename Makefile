@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
+# Tests that wait for sockets and processes more than they compute; they run on all cores.
+WIRE := tests/wire tests/faults tests/fuzz tests/process tests/scale
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo check format test test-system fuzz mutants bench-core bench-forward errors pictures clean
@@ -50,7 +52,8 @@ format: $(VENV)/.dev ## format and mend what can be mended
 test: $(VENV)/.dev ## all tests that need only Python, with 100 % branch coverage of the core by its own tests
 	$(BIN)/coverage run -m pytest tests/core $(ARGS)
 	$(BIN)/coverage report --include='proxy/core/*' --fail-under=100 --show-missing
-	$(BIN)/python -m pytest tests --ignore=tests/core --ignore=tests/system --numprocesses=auto --dist=worksteal $(ARGS)
+	$(BIN)/python -m pytest $(WIRE) --numprocesses=auto --dist=worksteal $(ARGS)
+	$(BIN)/python -m pytest tests --ignore=tests/core --ignore=tests/system $(WIRE:%=--ignore=%) $(ARGS)
 
 test-system: $(VENV)/.dev ## tests with real servers and clients in other languages (installs them)
 	tests/system/install
