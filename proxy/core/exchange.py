@@ -97,7 +97,7 @@ class Awaited(Enum):
         error: type[errors.ProxyError],
         details: str,
         outcome: Outcome | None = None,
-        in_tunnel: bool = False,  # noqa: FBT001, FBT002
+        in_tunnel: bool = False,  # noqa: FBT001, FBT002 -- as above
     ) -> None:
         self.what = what
         self.owed_by = owed_by

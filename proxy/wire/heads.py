@@ -101,7 +101,7 @@ class Heads:
         if head.fields.has(b"x-breaker-reason"):
             fields = _without(fields, b"x-breaker-reason")
         # RFC 9110 section 8.6: "MUST NOT send a Content-Length" in any response with these statuses.
-        if (head.status < 200 or head.status == 204) and head.fields.has(b"content-length"):  # noqa: PLR2004
+        if (head.status < 200 or head.status == 204) and head.fields.has(b"content-length"):  # noqa: PLR2004 -- 1xx and 204
             fields = _without(fields, b"content-length")
         if head.fields.has(b"proxy-status"):
             # A list is one, over however many lines it goes (RFC 9651 section 4.2).

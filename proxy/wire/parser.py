@@ -67,7 +67,7 @@ class ResponseHead:
     def retry_after_at(self, now: float) -> float | None:
         """When the upstream wants to be called again, in monotonic seconds; a success does not say so."""
         # RFC 9110 section 10.2.3 names 503, 429 and redirections.
-        if self.status < 300 or not self.fields.has(b"retry-after"):  # noqa: PLR2004
+        if self.status < 300 or not self.fields.has(b"retry-after"):  # noqa: PLR2004 -- see above
             return None
         dates = self.fields.values(b"date")
         return retry_after_at(self.fields.values(b"retry-after")[-1], dates[-1] if dates else None, now)

@@ -21,7 +21,8 @@ from wire.raw.upstream import StrictUpstream, one_chunk
 from proxy.core.policy import Bytes, CircuitPolicy, Limits
 from proxy.wire.deadlines import TICK_S
 
-MOST_CUTS = 400
+# Every text is cut at each of its first positions; of a longer one the end matters as well.
+FIRST_CUTS, LAST_CUTS = 512, 64
 # Far longer than any answer takes; a case whose answer does not come fails by it.
 PATIENCE_S = 1.5
 OVERDUE = Own(status=408, reason="client_timeout", closes=True)
@@ -199,8 +200,8 @@ def cut_everywhere(case: Case) -> Iterator[tuple[str, list[bytes], list[bytes]]]
 
 
 def _cuts(text: bytes) -> list[int]:
-    """Where to cut; in the middle of what is very long it is all the same."""
-    return [at for at in range(1, len(text)) if at <= MOST_CUTS // 2 or len(text) - at <= MOST_CUTS // 2]
+    """Where to cut; between the beginning and the end of what is very long it is all the same."""
+    return [at for at in range(1, len(text)) if at <= FIRST_CUTS or len(text) - at <= LAST_CUTS]
 
 
 def _bytes_of(text: bytes) -> list[bytes]:
