@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from aiohttp import StreamReader, web
 
-from proxy.core.errors import ClientTimeout, HeadTooLarge
+from proxy.core.errors import ClientTimeout, HeadTooLarge, TargetTooLong
 from proxy.core.exchange import Entry, Exchange
 from proxy.wire.request_bytes import ChunkedEnd, RequestBytes
 from proxy.wire.roles import Line, Neighbours, TunnelClient, TunnelSink
@@ -316,7 +316,9 @@ class ClientConnection(web.RequestHandler):
             # Behind content that an answer did not wait for, it begins in the middle of what has come.
             self._beginning.begin(is_all=rest is None)
         if self._beginning.add(data):
-            self._line.turn_away(self, HeadTooLarge("the head of the request exceeds limits.max_head"))
+            what = "request-target" if self._beginning.is_one_line else "head of the request"
+            error = TargetTooLong if self._beginning.is_one_line else HeadTooLarge
+            self._line.turn_away(self, error(f"the {what} exceeds limits.max_head"))
 
     def pause_reading(self) -> None:
         """The content is not read as fast as it comes; called by the reader of it."""

@@ -131,6 +131,9 @@ class Handler:
     def refuse(self, request: web.BaseRequest, error: ProxyError) -> web.StreamResponse:
         """Answers a request that could not be parsed, so that it never got onto the line."""
         client = _client_of(request)
+        if client.is_lingering:
+            # It has had its last answer.
+            return LINGER
         self._tell_off(Exchange(client.entry, request.method, self._clock()), client, error)
         return LINGER
 

@@ -41,6 +41,11 @@ class RequestBytes:
         self._bytes += len(piece)
         return self._bytes > self._max_bytes and _END_OF_HEAD not in self._sent()
 
+    @property
+    def is_one_line(self) -> bool:
+        """Whether not even the request line is whole."""
+        return b"\n" not in self._sent()
+
     def chunked_end(self) -> "ChunkedEnd | None":
         """Follows the chunks behind the head; None if nobody can tell where they began."""
         if not self._is_all:

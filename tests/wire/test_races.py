@@ -104,3 +104,19 @@ async def test_a_request_of_one_who_was_turned_away_is_not_carried_out(
         assert b"/2" not in upstream.connections[0].received
         busy.close()
     await proxy.report(2)
+
+
+async def test_a_line_that_is_too_long_at_once_is_refused_once(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In one read it exceeds aiohttp's limit of a line and ours of an unfinished head."""
+    proxy = await start()
+    async with await Client.connect(proxy.port) as client:
+        await client.send(b"GET http://a.invalid/" + b"x" * 200_000)
+        answer = await client.answer()
+        assert (answer.status, answer.header("X-Breaker-Reason")) == (414, "target_too_long")
+        assert await client.rest() == b""
+        await turns()
+    await proxy.report()
+    # Nobody has tried to write behind the end of the answer.
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
