@@ -174,7 +174,13 @@ def answer_of(stream: bytes, method: bytes, *, ended: bool, upgrade: bool = Fals
     if answer.status == 101 or (method == b"CONNECT" and answer.status < 300):
         return replace(answer, complete=True, end=at)
     # The end of the stream is an end only for content that has no other.
-    return _with_content(answer, parser, len(stream), ends_it=ended and kind == "none")
+    read = _with_content(answer, parser, len(stream), ends_it=ended and kind == "none")
+    # h11 takes any byte but LF for a chunk extension, a bare CR as well. RFC 9112 section 7.1.1 does not.
+    # A response to HEAD ends with its head, whatever that says.
+    chunked = read.complete and kind == "chunked" and read.end > at
+    if chunked and not _content(stream, at, kind, 0, sloppy=False).complete:
+        raise Malformed("a chunk that is none")
+    return read
 
 
 def _with_content(answer: Answer, parser: h11.Connection, size: int, *, ends_it: bool) -> Answer:
