@@ -16,10 +16,11 @@ from aiohttp import web
 from proxy.control import log
 from proxy.control.admin import application
 from proxy.control.metrics import Metrics
+from proxy.core.egress import AllowedAddresses
 from proxy.core.errors import Draining
 from proxy.core.exchange import Entry, Exchange
 from proxy.core.policies import Policies
-from proxy.core.policy import AddressClass, Endpoint, Settings
+from proxy.core.policy import Endpoint, Settings
 from proxy.core.registry import Circuits
 from proxy.core.routes import Routes
 from proxy.wire.deadlines import Deadlines
@@ -248,7 +249,7 @@ async def run(settings: Settings) -> None:
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
     log.started(sidecar.name, sidecar.addresses)
-    if settings.egress.addresses is not AddressClass.ANY:
+    if settings.egress.addresses is not AllowedAddresses.ANY:
         log.egress_not_guarded(settings.egress.addresses)
     await stopping.wait()
     log.draining(settings.drain.timeout)

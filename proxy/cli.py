@@ -13,7 +13,8 @@ import uvloop
 from proxy import __version__
 from proxy.app import ListenError, run
 from proxy.control.config import ConfigError, load
-from proxy.core.policy import AddressClass, Settings
+from proxy.core.egress import AllowedAddresses
+from proxy.core.policy import Settings
 
 # Exit codes: what systemd, Kubernetes and scripts see.
 LISTEN_FAILED = 1
@@ -53,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run_.add_argument(
         "--egress",
-        choices=[choice.value for choice in AddressClass],
+        choices=[choice.value for choice in AllowedAddresses],
         help="which addresses may be called (egress.addresses)",
     )
     check = commands.add_parser(

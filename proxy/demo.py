@@ -21,10 +21,9 @@ from rich.text import Text
 
 from proxy.app import Sidecar
 from proxy.control import log
+from proxy.core.egress import AllowedAddresses, Egress
 from proxy.core.policy import (
-    AddressClass,
     CircuitPolicy,
-    Egress,
     Endpoint,
     Listen,
     Log,
@@ -42,7 +41,7 @@ _FLAP_S = 8.0
 _SETTINGS = Settings(
     listen=Listen(proxy=Endpoint("127.0.0.1", 0), admin=Endpoint("127.0.0.1", 0)),
     circuit=CircuitPolicy(open=Seconds(4), open_max=Seconds(8)),
-    egress=Egress(addresses=AddressClass.ANY),
+    egress=Egress(addresses=AllowedAddresses.ANY),
     log=Log(level=LogLevel.ERROR),
 )
 _STYLES = {State.CLOSED: "green", State.HALF_OPEN: "yellow", State.OPEN: "bold red"}

@@ -14,7 +14,8 @@ from yaml.nodes import MappingNode, Node
 
 from proxy.control import yaml_source
 from proxy.control.sections import Fault, Walk, build, lay_over
-from proxy.core.policy import Settings, conflicts
+from proxy.core.conflicts import conflicts
+from proxy.core.policy import Settings
 
 __all__ = ["ENVIRONMENT", "FLAGS", "ConfigError", "Fault", "load"]
 

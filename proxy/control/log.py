@@ -26,6 +26,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 
 from proxy import __version__
 from proxy.core import policy
+from proxy.core.egress import AllowedAddresses
 from proxy.core.errors import ProxyInternalError
 from proxy.core.exchange import Exchange, Source
 from proxy.core.listeners import Listener
@@ -287,7 +288,7 @@ def started(name: str, addresses: Mapping[str, policy.Endpoint]) -> None:
     _logger().info("started", version=__version__, name=name, **told)
 
 
-def egress_not_guarded(addresses: policy.AddressClass) -> None:
+def egress_not_guarded(addresses: AllowedAddresses) -> None:
     """Warns that a setting promises more than this version does."""
     _logger().warning("egress not guarded: this version calls any address", addresses=addresses.value)
 

@@ -109,6 +109,34 @@ class DestinationNotFound(ProxyError):
     phrase = "No route"
 
 
+class HttpRequestDenied(ProxyError):
+    """403, 502 on CONNECT: a rule of the configuration forbids the request (`host_denied`, `port_denied`)."""
+
+    status = 403
+    phrase = "Denied"
+    refused = True
+
+
+class AuthenticationRequired(HttpRequestDenied):
+    """407: the request has no credentials, or wrong ones (RFC 9110 section 11.7)."""
+
+    status = 407
+    default_reason = "authentication_required"
+    phrase = "Proxy authentication required"
+
+
+class DestinationIpProhibited(ProxyError):
+    """502: the address of the upstream may not be called.
+
+    It never counts against the upstream: whoever sends a dispatcher somewhere it must not go has not shown
+    that the upstream is sick. The answer is the same whether anything is there or not.
+    """
+
+    default_reason = "address_denied"
+    phrase = "Address denied"
+    refused = True
+
+
 class ProxyLoopDetected(ProxyError):
     """502: the request has been through this very proxy, as its `Via` says (RFC 9110 section 7.6.3)."""
 

@@ -4,20 +4,16 @@ The field names are the keys of the file. The unit of a value is its type (`Seco
 stands beside it (`Range`). `control/config.py` converts straight into these classes; nothing copies them.
 """
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import ip_address
 from typing import Annotated
 
+from proxy.core.egress import Egress
 from proxy.core.overlay import HostPattern, Overlay
 from proxy.core.route import Route
 from proxy.core.scope import BY_HOST, CircuitKey
 from proxy.core.statuses import Statuses
-
-# The part of a token (RFC 9110 section 5.6.2) that also begins a Structured Fields token.
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 
 # 501 and 505 say that the upstream works and does not know the method or the version.
 FAILURE_STATUSES = Statuses({*range(500, 600)} - {501, 505})
@@ -68,12 +64,15 @@ class Endpoint:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class AddressClass(Enum):
-    """Which addresses may be called (`egress.addresses`)."""
+class Search(Enum):
+    """Which names are tried with the search domains of /etc/resolv.conf (`dns.search`).
 
-    PUBLIC = "public"
-    NO_METADATA = "no-metadata"
-    ANY = "any"
+    `auto` is names without a dot; `on` is all names, by the rules of /etc/resolv.conf; `off` is none.
+    """
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
 
 
 class LogLevel(Enum):
@@ -124,11 +123,18 @@ class Mode(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listen:
-    """Where the process listens."""
+    """Where the process listens, and who may use the proxy.
+
+    Attributes:
+        credentials_file: has a line `name:sha256hex` for each token that clients may give (RFC 7617); None
+            asks nobody.
+        open_relay: whether anyone who can reach `proxy` may use it, without a token.
+    """
 
     proxy: Endpoint = Endpoint("127.0.0.1", 3128)
     admin: Endpoint = Endpoint("127.0.0.1", 3129)
     reverse: Endpoint | None = None
+    credentials_file: str | None = None
     open_relay: bool = False
 
 
@@ -228,17 +234,23 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Egress:
-    """Which addresses may be called."""
-
-    addresses: AddressClass = AddressClass.PUBLIC
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Dns:
-    """How names are resolved; without servers, those of /etc/resolv.conf."""
+    """How names are resolved.
+
+    Attributes:
+        servers: to ask; none are those of /etc/resolv.conf.
+        search: which names are tried with the search domains as well.
+        ttl_min, ttl_max: an answer is used for as long as it says, within these.
+        negative: for how long it is remembered that a name does not exist.
+        stale: for how long behind that an answer may still be used while the servers fail; 0 is never.
+    """
 
     servers: tuple[Endpoint, ...] = ()
+    search: Search = Search.AUTO
+    ttl_min: Annotated[Seconds, Range(least=0)] = Seconds(1)
+    ttl_max: Annotated[Seconds, Range(least=0)] = Seconds(300)
+    negative: Annotated[Seconds, Range(least=0)] = Seconds(5)
+    stale: Annotated[Seconds, Range(least=0)] = Seconds(600)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +284,7 @@ class Upstream:
     match: HostPattern
     circuit: Overlay[CircuitPolicy] = field(default_factory=Overlay[CircuitPolicy])
     timeouts: Overlay[Timeouts] = field(default_factory=Overlay[Timeouts])
+    egress: Overlay[Egress] = field(default_factory=Overlay[Egress])
     open_action: OpenAction | None = None
 
 
@@ -294,47 +307,3 @@ class Settings:
     drain: Drain = field(default_factory=Drain)
     open_action: OpenAction = OpenAction.RESPOND
     via: bool = True
-
-
-def conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Settings that are well-formed and cannot be used, as (key, what is wrong and what to do)."""
-    proxy = settings.listen.proxy
-    if not proxy.is_loopback and not settings.listen.open_relay:
-        wrong = f"{proxy} can be reached from other machines, and anyone there could use the proxy"
-        yield "listen.proxy", f"{wrong}; listen on loopback, or set listen.open_relay: true"
-    if settings.name is not None and not _NAME.fullmatch(settings.name):
-        expected = "a letter, then up to 63 letters, digits, '.', '_' or '-'"
-        yield "name", f"expected {expected} (it stands in Via and Proxy-Status)"
-    if settings.listen.reverse is not None and not settings.routes:
-        yield "listen.reverse", "no routes: say under routes: which upstream gets what"
-    if settings.routes and settings.listen.reverse is None:
-        yield "routes", "nobody listens for them: set listen.reverse to an address such as 127.0.0.1:3130"
-    for index, route in enumerate(settings.routes):
-        if route.upstream.scheme != "http":
-            yield f"routes[{index}].upstream", "this version speaks only http:// to the upstream of a route"
-    general = list(_circuit_conflicts("", settings.circuit, settings.timeouts, settings.limits))
-    yield from general
-    told = {wrong for _, wrong in general}
-    for index, upstream in enumerate(settings.upstreams):
-        circuit = upstream.circuit.onto(settings.circuit)
-        timeouts = upstream.timeouts.onto(settings.timeouts)
-        for key, wrong in _circuit_conflicts(f"upstreams[{index}].", circuit, timeouts, settings.limits):
-            # What is wrong everywhere is told once; here is what this entry makes wrong.
-            if wrong not in told:
-                yield key, wrong
-
-
-def _circuit_conflicts(
-    prefix: str, circuit: CircuitPolicy, timeouts: Timeouts, limits: Limits
-) -> Iterator[tuple[str, str]]:
-    if circuit.open_max < circuit.open:
-        yield f"{prefix}circuit.open_max", f"expected at least circuit.open ({circuit.open:g} s)"
-    if circuit.probe_lease is not None and circuit.probe_lease < timeouts.lease_s:
-        parts = f"timeouts.dns, connect, tls and head and {LEASE_MARGIN_S:g} s"
-        why = "a shorter lease would fail probes that are within their timeouts"
-        yield f"{prefix}circuit.probe_lease", f"expected at least {timeouts.lease_s:g} s ({parts}): {why}"
-    longest_open_s = circuit.open_max * (1 + circuit.open_jitter)
-    if limits.circuit_idle <= longest_open_s:
-        key = f"{prefix}circuit.open_max" if prefix else "limits.circuit_idle"
-        least = f"circuit.open_max x (1 + circuit.open_jitter), {longest_open_s:g} s"
-        yield key, f"limits.circuit_idle ({limits.circuit_idle:g} s) must exceed {least}"

@@ -16,16 +16,15 @@ from hypothesis import strategies as st
 
 from proxy.control.config import ENVIRONMENT, FLAGS, ConfigError, Fault, load
 from proxy.control.convert import MAX_SECONDS, duration_text, parse_seconds, parse_size, size_text
+from proxy.core.egress import AllowedAddresses, Egress
 from proxy.core.overlay import HostPattern, Overlay
 from proxy.core.policies import Policies
 from proxy.core.policy import (
     AccessLog,
-    AddressClass,
     Bytes,
     CircuitPolicy,
     Dns,
     Drain,
-    Egress,
     Endpoint,
     Limits,
     Listen,
@@ -38,6 +37,7 @@ from proxy.core.policy import (
     Timeouts,
     Upstream,
 )
+from proxy.core.ports import Ports
 from proxy.core.scope import By, CircuitKey
 from proxy.core.statuses import Statuses
 
@@ -208,7 +208,7 @@ RANGE = "not valid YAML: a number or an escape out of range"
 FLOW = "(while parsing a flow node)"
 OPEN_TO_ALL = (
     "can be reached from other machines, and anyone there could use the proxy;"
-    " listen on loopback, or set listen.open_relay: true"
+    " listen on loopback, ask for tokens (listen.credentials_file), or set listen.open_relay: true"
 )
 LEASE = (
     "(timeouts.dns, connect, tls and head and 5 s):"
@@ -258,7 +258,10 @@ FAULTS: list[tuple[str | bytes, *tuple[str, ...]]] = [
     ('log: {"a\\nb": 1}', ":1: log.'a\\nb': unknown key; expected one of level, access, path"),
     ("version: 1\n\nversion: 1", ":3: version: the key stands already on line 1"),
     ("log: {level: info}\nlog:\n  level: debug", ":2: log: the key stands already on line 1"),
-    ("egress: {<<: {addresses: any}}", ":1: egress.<<: unknown key; expected one of addresses"),
+    (
+        "egress: {<<: {addresses: any}}",
+        ":1: egress.<<: unknown key; expected one of addresses, allow, deny, hosts, connect_ports",
+    ),
     ("version: 1\n? [a]\n: b", ":2: expected a key, got a list"),
     ("log: {? {level: info} : 1}", ":1: log: expected a key, got keys with values"),
     # The wrong kind of node.
@@ -446,7 +449,10 @@ FAULTS: list[tuple[str | bytes, *tuple[str, ...]]] = [
         ":8: upstreams[0].circuit.open: the key stands already on line 5",
         ":9: upstreams[0].timeouts.hed: unknown key; did you mean head?",
         ":9: upstreams[0].timeouts.head: expected a duration >= 1ms, got 0",
-        ":10: upstreams[0].limits: unknown key; expected one of match, circuit, timeouts, open_action",
+        (
+            ":10: upstreams[0].limits: unknown key; "
+            "expected one of match, circuit, timeouts, egress, open_action"
+        ),
     ),
     (
         "upstreams:\n- {match: a, circuit: x, timeouts: [1s]}",
@@ -568,7 +574,7 @@ def test_environment_sets_exactly_its_variables() -> None:
     foreign = {"BREAKER_PROXY_PORT": "tcp://10.0.0.1:3128", "BREAKER_PROXY_VIA": "false"}
     assert load(None, environ | foreign, {}) == Settings(
         listen=Listen(proxy=Endpoint("0.0.0.0", 1), admin=Endpoint("::1", 2), open_relay=True),
-        egress=Egress(addresses=AddressClass.NO_METADATA),
+        egress=Egress(addresses=AllowedAddresses.NO_METADATA),
         log=Log(level=LogLevel.DEBUG),
     )
 
@@ -580,17 +586,17 @@ def test_a_variable_that_is_not_utf8() -> None:
 
 def test_an_empty_variable_is_unset(write: Callable[[str], Path]) -> None:
     path = write("egress: {addresses: any}")
-    assert load(path, {"BREAKER_PROXY_EGRESS": ""}, {}).egress.addresses is AddressClass.ANY
+    assert load(path, {"BREAKER_PROXY_EGRESS": ""}, {}).egress.addresses is AllowedAddresses.ANY
 
 
 @pytest.mark.parametrize(
     ("text", "environ", "overrides", "expected"),
     [
-        ("", {}, {}, AddressClass.PUBLIC),
-        ("egress: {addresses: any}", {}, {}, AddressClass.ANY),
-        ("egress: {addresses: any}", {"BREAKER_PROXY_EGRESS": "public"}, {}, AddressClass.PUBLIC),
-        ("egress: {addresses: any}", {}, {"egress.addresses": "public"}, AddressClass.PUBLIC),
-        ("egress:", {"BREAKER_PROXY_EGRESS": "any"}, {"egress.addresses": "public"}, AddressClass.PUBLIC),
+        ("", {}, {}, AllowedAddresses.PUBLIC),
+        ("egress: {addresses: any}", {}, {}, AllowedAddresses.ANY),
+        ("egress: {addresses: any}", {"BREAKER_PROXY_EGRESS": "public"}, {}, AllowedAddresses.PUBLIC),
+        ("egress: {addresses: any}", {}, {"egress.addresses": "public"}, AllowedAddresses.PUBLIC),
+        ("egress:", {"BREAKER_PROXY_EGRESS": "any"}, {"egress.addresses": "public"}, AllowedAddresses.PUBLIC),
     ],
 )
 def test_precedence(
@@ -598,7 +604,7 @@ def test_precedence(
     text: str,
     environ: dict[str, str],
     overrides: dict[str, str],
-    expected: AddressClass,
+    expected: AllowedAddresses,
 ) -> None:
     assert load(write(text), environ, overrides).egress.addresses is expected
 
@@ -719,7 +725,7 @@ def keys_of(section: object) -> Iterator[tuple[str, Any]]:
     assert is_dataclass(section)
     for setting in fields(section):
         value = getattr(section, setting.name)
-        is_section = is_dataclass(value) and not isinstance(value, Endpoint | CircuitKey)
+        is_section = is_dataclass(value) and not isinstance(value, Endpoint | CircuitKey | Ports)
         yield setting.name, dict(keys_of(value)) if is_section else None
 
 
@@ -756,7 +762,7 @@ def test_the_example_has_a_comment_for_every_setting() -> None:
         for before, line in pairwise(lines)
         if re.match(r" *[a-z]", line) and not before.lstrip().startswith("#") and not before.endswith(":")
     ]
-    assert bare == ["  idle_total: 512", "metrics:"]
+    assert bare == ["  idle_total: 512", "    deny: []", "  ttl_max: 5m", "metrics:"]
 
 
 ROUTE = {"upstream": "http://a"}

@@ -24,6 +24,7 @@ from support.exchanges import ended
 from proxy import __version__
 from proxy.control import log
 from proxy.core import errors, policy
+from proxy.core.egress import AllowedAddresses
 from proxy.core.exchange import Entry, Exchange, Source
 from proxy.core.outcome import SUCCESS, FailureKind, Outcome, failed
 from proxy.core.overrides import Force
@@ -338,7 +339,7 @@ def test_the_life_of_the_process(stream: BinaryIO, lines: Lines) -> None:
         "breaker-proxy-1",
         {"proxy": policy.Endpoint("127.0.0.1", 40001), "reverse": policy.Endpoint("::1", 2)},
     )
-    log.egress_not_guarded(policy.AddressClass.PUBLIC)
+    log.egress_not_guarded(AllowedAddresses.PUBLIC)
     log.draining(20.0)
     log.stopped()
     started, egress, draining, stopped = lines()

@@ -5,13 +5,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from proxy.app import Sidecar
+from proxy.core.egress import AllowedAddresses, Egress
 from proxy.core.exchange import Exchange
-from proxy.core.policy import AccessLog, AddressClass, Egress, Endpoint, Listen, Log, Settings
+from proxy.core.policy import AccessLog, Endpoint, Listen, Log, Settings
 
 SETTINGS = Settings(
     name="testproxy",
     listen=Listen(proxy=Endpoint("127.0.0.1", 0), admin=Endpoint("127.0.0.1", 0)),
-    egress=Egress(addresses=AddressClass.ANY),
+    egress=Egress(addresses=AllowedAddresses.ANY),
     log=Log(access=AccessLog.OFF),
 )
 
