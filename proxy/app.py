@@ -16,7 +16,7 @@ from aiohttp import web
 from proxy.control import log
 from proxy.control.admin import application
 from proxy.control.metrics import Metrics
-from proxy.core.egress import AllowedAddresses
+from proxy.core.acl import OwnListeners
 from proxy.core.errors import Draining
 from proxy.core.exchange import Entry, Exchange
 from proxy.core.policies import Policies
@@ -29,6 +29,7 @@ from proxy.wire.forward import Forwarding
 from proxy.wire.handler import Handler
 from proxy.wire.heads import Heads
 from proxy.wire.listener import Clients, Listener
+from proxy.wire.local import is_local
 from proxy.wire.naming import Naming
 from proxy.wire.pool import Pool
 from proxy.wire.resolver import Resolver
@@ -75,6 +76,7 @@ class Sidecar:
         self.circuits = Circuits(
             settings.limits, draw=draw, listeners=(log.circuit_changed,), on_fault=log.listener_failed
         )
+        self._own = OwnListeners(is_local)
         self._resolver = Resolver([str(server) for server in settings.dns.servers], settings.timeouts.dns)
         dialer = Dialer(self._resolver, clock)
         self.pool = Pool(dialer, clock, settings.limits, settings.timeouts.upstream_idle)
@@ -85,7 +87,7 @@ class Sidecar:
         self.handler = Handler(
             name=self.name,
             circuits=self.circuits,
-            policies=Policies(settings),
+            policies=Policies(settings, self._own),
             deadlines=self.deadlines,
             carries={
                 Entry.FORWARD: forwarding.carry,
@@ -170,6 +172,7 @@ class Sidecar:
         except ListenError:
             await self.stop()
             raise
+        self._own.ports = frozenset(endpoint.port for endpoint in self.addresses.values())
         self.deadlines.start()
 
     async def drain(self) -> None:
@@ -249,8 +252,7 @@ async def run(settings: Settings) -> None:
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
     log.started(sidecar.name, sidecar.addresses)
-    if settings.egress.addresses is not AllowedAddresses.ANY:
-        log.egress_not_guarded(settings.egress.addresses)
+    log.egress(settings)
     await stopping.wait()
     log.draining(settings.drain.timeout)
     draining = asyncio.create_task(sidecar.drain())

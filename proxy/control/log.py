@@ -26,7 +26,6 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 
 from proxy import __version__
 from proxy.core import policy
-from proxy.core.egress import AllowedAddresses
 from proxy.core.errors import ProxyInternalError
 from proxy.core.exchange import Exchange, Source
 from proxy.core.listeners import Listener
@@ -214,6 +213,7 @@ class AccessLog:
             return
         failed = (
             error is not None
+            or exchange.unenforced is not None
             or exchange.outcome.verdict is Verdict.FAILURE
             or (exchange.source is Source.UPSTREAM and (exchange.status or 0) >= 500)  # noqa: PLR2004 -- RFC 9110 section 15.6
         )
@@ -229,6 +229,7 @@ class AccessLog:
             method=exchange.method,
             upstream=None if exchange.target is None else self._name(exchange.target),
             address=exchange.address,
+            unenforced=exchange.unenforced,
             status=exchange.status,
             source=exchange.source.value,
             outcome=str(exchange.outcome),
@@ -248,12 +249,12 @@ class AccessLog:
     def _name(self, target: Target) -> str:
         path, _, _ = target.origin_form.partition("?")
         if not path:  # a tunnel
-            return target.host_port
+            return target.circuit
         if self._path is policy.PathLog.FULL:
-            return target.host_port + path
+            return target.circuit + path
         # The name that its circuit has with `circuit.key: path`, so that one leads to the other.
         # surrogatepass: a str that is not text has a hash as well.
-        return endpoint_name(target.host_port, path.encode("utf-8", "surrogatepass"))
+        return endpoint_name(target.circuit, path.encode("utf-8", "surrogatepass"))
 
 
 def circuit_changed(transition: Transition) -> None:
@@ -288,9 +289,21 @@ def started(name: str, addresses: Mapping[str, policy.Endpoint]) -> None:
     _logger().info("started", version=__version__, name=name, **told)
 
 
-def egress_not_guarded(addresses: AllowedAddresses) -> None:
-    """Warns that a setting promises more than this version does."""
-    _logger().warning("egress not guarded: this version calls any address", addresses=addresses.value)
+def egress(settings: policy.Settings) -> None:
+    """Says which rules on hosts and addresses are in force, and for how many upstreams others are."""
+    rules = settings.egress
+    _logger().info(
+        "egress",
+        addresses=rules.addresses.value,
+        allow=list(map(str, rules.allow)),
+        deny=list(map(str, rules.deny)),
+        hosts_allow=list(map(str, rules.hosts.allow)),
+        hosts_deny=list(map(str, rules.hosts.deny)),
+        hosts_mode=rules.hosts.mode.value,
+        connect_ports=str(rules.connect_ports),
+        upstreams_with_rules=sum(bool(upstream.egress.values) for upstream in settings.upstreams),
+        internal_routes=sum(route.internal for route in settings.routes),
+    )
 
 
 def draining(timeout_s: float) -> None:

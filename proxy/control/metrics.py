@@ -15,6 +15,7 @@ query.
 
 import re
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import accumulate
 
@@ -113,6 +114,7 @@ class Metrics:
         self._tunnels = tunnels
         self._idle_connections = idle_connections
         self._counts = {entry: _Counts() for entry in Entry}
+        self._denied: Counter[tuple[str, bool]] = Counter()
         self._request_bytes = 0
         self._response_bytes = 0
         self._circuits = CircuitMetrics(circuits, max_circuits)
@@ -132,6 +134,10 @@ class Metrics:
         self._request_bytes += exchange.request_bytes
         self._response_bytes += exchange.response_bytes
         error = exchange.error
+        if exchange.unenforced is not None:
+            self._denied[exchange.unenforced, False] += 1
+        if error is not None and error.denies:
+            self._denied[error.reason, True] += 1
         if error is None or not error.refused:
             took_s = now - exchange.started
             counts.in_bucket[bisect_left(_BOUNDS_S, took_s)] += 1
@@ -157,8 +163,21 @@ class Metrics:
         passed.add_metric(["request"], self._request_bytes)
         passed.add_metric(["response"], self._response_bytes)
         yield passed
+        yield self._denials()
         yield self._requests()
         yield self._request_seconds()
+
+    def _denials(self) -> Metric:
+        family = counters(
+            "denied",
+            "Requests that are not wanted, by their form, by a rule or by where they lead; not enforced: that"
+            " a rule would have refused.",
+            "reason",
+            "enforced",
+        )
+        for (reason, is_enforced), count in sorted(self._denied.items()):
+            family.add_metric([reason, str(is_enforced).lower()], count)
+        return family
 
     def _requests(self) -> Metric:
         family = counters(

@@ -163,6 +163,7 @@ class Exchange:
     source: Source = _BY_PROXY
     error: errors.ProxyError | None = None
     outcome: Outcome = NEUTRAL
+    unenforced: str | None = None
     client_left: bool = False
     begun: bool = False
     ends_by_close: bool = False

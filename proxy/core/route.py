@@ -97,8 +97,10 @@ class Route:
     Attributes:
         host: which the client asks for (its `Host`); None is any.
         path: which the client asks for; `upstream`'s own path comes in its place.
+        internal: whether the upstream may be called whatever the class of its address.
     """
 
     upstream: UpstreamUrl
     host: HostPattern | None = None
     path: PathPrefix = PathPrefix()
+    internal: bool = False

@@ -44,4 +44,4 @@ def _along(route: Route, origin_form: str) -> Target:
         if not rest.startswith("/"):
             # RFC 9112 section 3.2.1: an empty path is sent as "/".
             rest = "/" + rest
-    return Target(upstream.scheme, upstream.host, upstream.port, rest, upstream.authority)
+    return Target(upstream.scheme, upstream.host, upstream.port, rest, upstream.authority, route.internal)

@@ -36,6 +36,7 @@ class Target(NamedTuple):
         port: 1-65535.
         origin_form: path and query as received, `*` for OPTIONS without a path; empty for a tunnel.
         authority: host and port as received, for the `Host` field.
+        is_internal: whether a route calls the host internal; then it has a circuit of its own.
     """
 
     scheme: str
@@ -43,11 +44,17 @@ class Target(NamedTuple):
     port: int
     origin_form: str
     authority: str
+    is_internal: bool = False
 
     @property
     def host_port(self) -> str:
-        """The circuit's key and the name that logs and answers use."""
+        """The name that answers use."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def circuit(self) -> str:
+        """The key of its host's circuit, and the name that logs and metrics use."""
+        return f"{self.host_port}+internal" if self.is_internal else self.host_port
 
 
 def from_absolute_form(request_target: str, method: str) -> Target:

@@ -11,8 +11,10 @@ from proxy.core.errors import ProxyError
 _TITLES = {
     200: "OK",
     400: "Bad Request",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    407: "Proxy Authentication Required",
     408: "Request Timeout",
     414: "URI Too Long",
     431: "Request Header Fields Too Large",

@@ -24,12 +24,16 @@ from support.exchanges import ended
 from proxy import __version__
 from proxy.control import log
 from proxy.core import errors, policy
-from proxy.core.egress import AllowedAddresses
+from proxy.core.address import Network
+from proxy.core.egress import AllowedAddresses, Egress
 from proxy.core.exchange import Entry, Exchange, Source
 from proxy.core.outcome import SUCCESS, FailureKind, Outcome, failed
+from proxy.core.overlay import HostPattern, Overlay
 from proxy.core.overrides import Force
 from proxy.core.policy import PathLog
+from proxy.core.ports import Ports
 from proxy.core.registry import Circuits
+from proxy.core.route import Route, UpstreamUrl
 from proxy.core.states import Transition
 from proxy.core.target import Target, from_absolute_form, from_authority_form
 
@@ -117,6 +121,7 @@ def test_the_line_of_an_exchange(stream: BinaryIO, lines: Lines) -> None:
         "method": "POST",
         "upstream": f"hooks.example.com:80#{HASH}",
         "address": "192.0.2.7",
+        "unenforced": None,
         "status": 504,
         "source": "proxy",
         "outcome": "failure(response_timeout)",
@@ -333,20 +338,33 @@ def test_a_listener_that_raises_has_a_line(stream: BinaryIO, lines: Lines) -> No
     assert changed["event"] == "circuit changed"
 
 
+EGRESS = Egress(
+    addresses=AllowedAddresses.NO_METADATA,
+    allow=(Network.parse("10.0.0.0/8"),),
+    connect_ports=Ports.parse([443]),
+)
+WITH_RULES = policy.Upstream(match=HostPattern("a"), egress=Overlay({"addresses": AllowedAddresses.ANY}))
+INTERNAL = Route(upstream=UpstreamUrl.parse("http://10.0.0.7"), internal=True)
+
+
 def test_the_life_of_the_process(stream: BinaryIO, lines: Lines) -> None:
     log.configure(policy.Log(), stream)
     log.started(
         "breaker-proxy-1",
         {"proxy": policy.Endpoint("127.0.0.1", 40001), "reverse": policy.Endpoint("::1", 2)},
     )
-    log.egress_not_guarded(AllowedAddresses.PUBLIC)
+    log.egress(policy.Settings(egress=EGRESS, upstreams=(WITH_RULES,), routes=(INTERNAL,)))
     log.draining(20.0)
     log.stopped()
     started, egress, draining, stopped = lines()
     assert (started["event"], started["level"]) == ("started", "info")
     assert (started["version"], started["name"]) == (__version__, "breaker-proxy-1")
     assert (started["proxy"], started["reverse"]) == ("127.0.0.1:40001", "[::1]:2")
-    assert (egress["level"], egress["addresses"]) == ("warning", "public")
+    assert (egress["event"], egress["level"], egress["addresses"]) == ("egress", "info", "no-metadata")
+    assert (egress["allow"], egress["deny"]) == (["10.0.0.0/8"], [])
+    assert (egress["hosts_allow"], egress["hosts_deny"], egress["hosts_mode"]) == (["*"], [], "enforce")
+    assert egress["connect_ports"] == "443"
+    assert (egress["upstreams_with_rules"], egress["internal_routes"]) == (1, 1)
     assert (draining["event"], draining["timeout_s"]) == ("draining", 20.0)
     assert stopped["event"] == "stopped"
 

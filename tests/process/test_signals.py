@@ -35,7 +35,7 @@ def test_an_idle_process_ends_with_0(ending: signal.Signals) -> None:
     with RunningProxy(drain={"timeout": "10m"}) as proxy:
         proxy.send(ending)
         assert proxy.ended() == 0
-        assert [line["event"] for line in proxy.lines] == ["started", "draining", "stopped"]
+        assert [line["event"] for line in proxy.lines] == ["started", "egress", "draining", "stopped"]
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

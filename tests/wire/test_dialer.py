@@ -17,6 +17,7 @@ from support.legs import leg
 from support.ports import refusing, unresponsive
 from support.upstream import OK, Do, ScriptedUpstream, Send
 
+from proxy.core.egress import AllowedAddresses, Egress
 from proxy.core.errors import (
     ConnectionLimitReached,
     ConnectionRefused,
@@ -27,7 +28,8 @@ from proxy.core.errors import (
     ProxyError,
 )
 from proxy.core.exchange import FOREVER, Awaited, Entry, Exchange
-from proxy.core.policy import Seconds, Timeouts
+from proxy.core.policies import Policies
+from proxy.core.policy import Seconds, Settings, Timeouts
 from proxy.core.target import Target
 from proxy.wire.dialer import Dialer
 from proxy.wire.resolver import Resolver
@@ -37,6 +39,8 @@ leaves_nothing = pytest.mark.usefixtures("start")
 
 ROOT = Path(__file__).parent.parent.parent
 TIMEOUTS = Timeouts(dns=Seconds(7), connect=Seconds(11))
+ANY = Egress(addresses=AllowedAddresses.ANY)
+POLICY = Policies(Settings(timeouts=TIMEOUTS, egress=ANY)).general
 
 
 @asynccontextmanager
@@ -65,7 +69,7 @@ async def turns(count: int = 100) -> None:
 async def test_a_connection_with_what_it_took(host: str) -> None:
     async with ScriptedUpstream([Send(OK), Do.STALL]) as upstream, dialling() as dialer:
         exchange = exchange_of()
-        connection = await dialer.connect(exchange, target_of(host, upstream.port), TIMEOUTS, leg)
+        connection = await dialer.connect(exchange, target_of(host, upstream.port), POLICY, leg)
         assert connection.address == "127.0.0.1"
         assert (exchange.dns_s, exchange.connect_s) == (1, 1)
         assert (exchange.awaited, exchange.deadline) == (Awaited.NOTHING, FOREVER)
@@ -78,7 +82,7 @@ async def test_an_upstream_that_refuses() -> None:
     with refusing() as port:
         async with dialling() as dialer:
             with pytest.raises(ConnectionRefused) as caught:
-                await dialer.connect(exchange, target_of("127.0.0.1", port), TIMEOUTS, leg)
+                await dialer.connect(exchange, target_of("127.0.0.1", port), POLICY, leg)
     assert caught.value.details == "the upstream's address answered: ECONNREFUSED"
     assert str(caught.value.outcome) == "failure(refused)"
     # The wait is still named: whoever is told of the failure may ask who owed.
@@ -92,7 +96,7 @@ async def test_an_address_to_which_no_way_leads(host: str) -> None:
     """The kernel itself refuses these for TCP, at once: broadcast, multicast, link-local without a link."""
     async with dialling() as dialer:
         with pytest.raises(DestinationIpUnroutable) as caught:
-            await dialer.connect(exchange_of(), target_of(host, 9), TIMEOUTS, leg)
+            await dialer.connect(exchange_of(), target_of(host, 9), POLICY, leg)
     assert str(caught.value.outcome) == "failure(unreachable)"
 
 
@@ -101,7 +105,7 @@ async def test_a_name_that_does_not_exist_is_not_dialled() -> None:
     async with DnsServer({}) as server, dialling(server.authority) as dialer:
         exchange = exchange_of()
         with pytest.raises(DnsError) as caught:
-            await dialer.connect(exchange, target_of("absent.test", 80), TIMEOUTS, leg)
+            await dialer.connect(exchange, target_of("absent.test", 80), POLICY, leg)
         assert str(caught.value.outcome) == "failure(dns)"
         assert exchange.dns_s is None
 
@@ -112,7 +116,7 @@ async def test_an_address_that_refuses_is_not_the_last_word(order: list[str]) ->
     async with ScriptedUpstream([Do.STALL]) as upstream, DnsServer({"two.test": order}) as server:
         async with dialling(server.authority) as dialer:
             connection = await dialer.connect(
-                exchange_of(), target_of("two.test", upstream.port), TIMEOUTS, leg
+                exchange_of(), target_of("two.test", upstream.port), POLICY, leg
             )
             assert connection.address == "127.0.0.1"
             connection.abort()
@@ -126,7 +130,7 @@ async def test_the_other_family_is_tried_as_well() -> None:
     ):
         async with dialling(server.authority) as dialer:
             connection = await dialer.connect(
-                exchange_of(), target_of("both.test", upstream.port), TIMEOUTS, leg
+                exchange_of(), target_of("both.test", upstream.port), POLICY, leg
             )
             assert connection.address == "127.0.0.1"
             connection.abort()
@@ -139,9 +143,7 @@ async def test_an_address_that_does_not_answer_does_not_hold_up_the_other() -> N
         with socket.create_server(("127.0.0.2", port)):
             async with DnsServer({"two.test": ["127.0.0.1", "127.0.0.2"]}) as server:
                 async with dialling(server.authority) as dialer:
-                    connection = await dialer.connect(
-                        exchange_of(), target_of("two.test", port), TIMEOUTS, leg
-                    )
+                    connection = await dialer.connect(exchange_of(), target_of("two.test", port), POLICY, leg)
                     assert connection.address == "127.0.0.2"
                     connection.abort()
 
@@ -152,7 +154,7 @@ async def test_all_addresses_refuse() -> None:
         async with DnsServer({"two.test": ["127.0.0.1", "127.0.0.2"]}) as server:
             async with dialling(server.authority) as dialer:
                 with pytest.raises(ConnectionRefused):
-                    await dialer.connect(exchange_of(), target_of("two.test", port), TIMEOUTS, leg)
+                    await dialer.connect(exchange_of(), target_of("two.test", port), POLICY, leg)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +186,7 @@ def test_what_the_kernel_answers_is_told(number: int, error: type[ProxyError], o
 
     async def dial() -> None:
         async with dialling() as dialer:
-            await dialer.connect(exchange_of(), target_of("127.0.0.1", 80), TIMEOUTS, leg)
+            await dialer.connect(exchange_of(), target_of("127.0.0.1", 80), POLICY, leg)
 
     with asyncio.Runner(loop_factory=Answering) as runner, pytest.raises(error) as caught:
         runner.run(dial())
@@ -196,8 +198,10 @@ WITHOUT_DESCRIPTORS = """
 import asyncio, os, resource, sys
 import uvloop
 from proxy.core.errors import ConnectionLimitReached
+from proxy.core.egress import AllowedAddresses, Egress
 from proxy.core.exchange import Entry, Exchange
-from proxy.core.policy import Timeouts
+from proxy.core.policies import Policies
+from proxy.core.policy import Settings
 from proxy.core.target import Target
 from proxy.wire.dialer import Dialer
 from proxy.wire.resolver import Resolver
@@ -206,11 +210,12 @@ async def main():
     resolver = Resolver((), timeout_s=5)
     dialer = Dialer(resolver, lambda: 0.0)
     target = Target("http", "127.0.0.1", int(sys.argv[2]), "/", "a")
+    policy = Policies(Settings(egress=Egress(addresses=AllowedAddresses.ANY))).general
     free = os.dup(0)
     os.close(free)
     resource.setrlimit(resource.RLIMIT_NOFILE, (free, free))
     try:
-        await dialer.connect(Exchange(Entry.FORWARD, "GET", 0), target, Timeouts(), asyncio.Protocol)
+        await dialer.connect(Exchange(Entry.FORWARD, "GET", 0), target, policy, asyncio.Protocol)
     except ConnectionLimitReached as error:
         print(error.status, error.reason, error.outcome)
 
@@ -237,7 +242,7 @@ def test_without_a_descriptor_left_it_is_our_limit_and_no_fault_of_the_upstream(
 async def test_while_the_name_is_awaited_we_owe() -> None:
     async with DnsServer({"silent.test": Trouble.SILENT}) as server, dialling(server.authority) as dialer:
         exchange = exchange_of()
-        task = asyncio.create_task(dialer.connect(exchange, target_of("silent.test", 80), TIMEOUTS, leg))
+        task = asyncio.create_task(dialer.connect(exchange, target_of("silent.test", 80), POLICY, leg))
         await server.question("silent.test")
         assert (exchange.awaited, exchange.owed_since, exchange.deadline) == (Awaited.ADDRESS, 1000, 1007)
         assert exchange.upstream_owed_s(1005) == 0
@@ -251,7 +256,7 @@ async def test_while_the_connection_is_awaited_the_upstream_owes_and_cancelling_
     with unresponsive() as port:
         async with dialling() as dialer:
             exchange = exchange_of()
-            task = asyncio.create_task(dialer.connect(exchange, target_of("127.0.0.1", port), TIMEOUTS, leg))
+            task = asyncio.create_task(dialer.connect(exchange, target_of("127.0.0.1", port), POLICY, leg))
             await turns()
             assert not task.done()
             assert (exchange.awaited, exchange.owed_since, exchange.deadline) == (
@@ -276,7 +281,7 @@ async def test_cancelling_at_any_moment_leaves_no_socket(names: list[str]) -> No
             while not connected:
                 host = "127.0.0.1" if len(names) == 1 else "a.test"
                 task = asyncio.create_task(
-                    dialer.connect(exchange_of(), target_of(host, upstream.port), TIMEOUTS, leg)
+                    dialer.connect(exchange_of(), target_of(host, upstream.port), POLICY, leg)
                 )
                 await turns(count)
                 connected = task.done()

@@ -220,16 +220,20 @@ async def test_others_on_the_way_are_no_loop(start: Start, via: str) -> None:
         assert f"\r\nVia: {via}\r\nVia: 1.1 testproxy\r\n\r\n".encode() in received(upstream)
 
 
-async def test_the_way_back_to_ourselves_is_a_loop(start: Start) -> None:
+async def test_the_way_back_to_ourselves_is_refused(start: Start) -> None:
     async with ScriptedUpstream(SERVE) as upstream:
         proxy = await start(**reverse(routed(upstream)))
-        async with await Client.connect(proxy.port) as client:
-            await client.send(get(f"http://127.0.0.1:{proxy.sidecar.reverse_port}/"))
-            assert (await client.answer()).status == 502
-        await proxy.report(2)
-        errors = [exchange.error and exchange.error.error_type for exchange in proxy.exchanges]
-        assert errors == ["proxy_loop_detected", None]
-        assert not upstream.connections
+        sidecar = proxy.sidecar
+        for port in (sidecar.proxy_port, sidecar.reverse_port, sidecar.admin_port):
+            for host in ("127.0.0.1", "127.9.9.9", "0.0.0.0", "localhost", "[::ffff:127.0.0.1]"):
+                for method, target in (("GET", f"http://{host}:{port}/"), ("CONNECT", f"{host}:{port}")):
+                    async with await Client.connect(proxy.port) as client:
+                        await client.send(f"{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                        answer = await client.answer(method)
+                        assert (answer.status, answer.header("X-Breaker-Reason")) == (502, "address_denied")
+        # One report each, and none of a request that came in by the way back.
+        await proxy.report(30)
+        assert len(sidecar.circuits) == 0
 
 
 # Max-Forwards.
