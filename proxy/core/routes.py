@@ -23,7 +23,7 @@ class Routes:
         """Names the target of a request.
 
         Args:
-            host: that the client asked for, lower case and without brackets.
+            host: that the client asked for, normalised; empty if it named none.
             port: that the client asked for.
             origin_form: path and query as received, or `*`.
 

@@ -63,6 +63,7 @@ async def test_a_route_changes_the_path_and_the_host_and_nothing_else(start: Sta
     [
         (b"GET /a?b HTTP/1.1\r\nHost: one.test\r\n", b"GET /x/a?b HTTP/1.1\r\nHost: "),
         (b"GET /a?b HTTP/1.1\r\nHost: ONE.test:3130\r\n", b"GET /x/a?b HTTP/1.1\r\nHost: "),
+        (b"GET /a?b HTTP/1.1\r\nHost: one.test.\r\n", b"GET /x/a?b HTTP/1.1\r\nHost: "),
         (b"GET /a?b HTTP/1.0\r\nHost: one.test\r\n", b"GET /x/a?b HTTP/1.1\r\nHost: "),
         # RFC 9112 section 3.2.2: the absolute-form counts, and not the Host field beside it.
         (b"GET http://one.test/a HTTP/1.1\r\nHost: two.test\r\n", b"GET /x/a HTTP/1.1\r\nHost: "),
@@ -138,6 +139,8 @@ async def test_no_route_is_404_and_the_connection_serves_on(start: Start) -> Non
         b"GET / HTTP/1.1\r\nHost: a:65536\r\n",
         b"GET / HTTP/1.1\r\nHost: \xe4\r\n",
         b"GET / HTTP/1.1\r\nHost: a/b\r\n",
+        b"GET / HTTP/1.1\r\nHost: 127.1\r\n",
+        b"GET / HTTP/1.1\r\nHost: a..b\r\n",
         b"GET / HTTP/1.0\r\nHost: a b\r\n",
     ],
     ids=repr,
