@@ -1,6 +1,7 @@
 """How a request's target is named: on the proxy's port by the request itself, on the reverse port by routes.
 
-What must not go on is refused here, before it costs anybody anything.
+What must not go on is refused here, before it costs anybody anything. Who has no token, where one is asked
+for, is refused before the target is even looked at.
 """
 
 from collections.abc import Callable, Sequence
