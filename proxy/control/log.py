@@ -16,7 +16,7 @@ import logging
 import os
 import select
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from threading import RLock
 from typing import BinaryIO, TextIO
 
@@ -226,6 +226,7 @@ class AccessLog:
         write(
             "exchange ended",
             entry=exchange.entry.value,
+            client_name=exchange.client_name,
             method=exchange.method,
             upstream=None if exchange.target is None else self._name(exchange.target),
             address=exchange.address,
@@ -304,6 +305,16 @@ def egress(settings: policy.Settings) -> None:
         upstreams_with_rules=sum(bool(upstream.egress.values) for upstream in settings.upstreams),
         internal_routes=sum(route.internal for route in settings.routes),
     )
+
+
+def credentials_read(path: str, *, names: int, tokens: int) -> None:
+    """Says that these tokens are valid from now on."""
+    _logger().info("credentials read", path=path, names=names, tokens=tokens)
+
+
+def credentials_kept(faults: Sequence[object]) -> None:
+    """Warns that the file with the tokens has changed and cannot be used: those from before stay valid."""
+    _logger().warning("credentials not changed", faults=[str(fault) for fault in faults])
 
 
 def draining(timeout_s: float) -> None:

@@ -25,6 +25,11 @@ ADVICE = {
         "if it is to be called, see [recipes](egress.md#recipes); `address` in the line `exchange ended` says"
         " which it was",
     ),
+    "authentication_required": Advice(
+        "the proxy asks for a token (`listen.credentials_file`); this client gave none, or a wrong one",
+        _CLIENT,
+        "write the name and the token into the proxy's URL; see [credentials](credentials.md)",
+    ),
     "bad_request": Advice(
         "the request breaks the rules of HTTP/1.1, could be read in two ways, or names no host and port",
         _CLIENT,
