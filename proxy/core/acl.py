@@ -12,6 +12,7 @@ from proxy.core.address import AddressClass, IpAddress, canonical, carried_by, c
 from proxy.core.egress import AllowedAddresses, Egress, HostRules
 from proxy.core.errors import DestinationIpProhibited, HttpRequestDenied
 from proxy.core.exchange import Entry, Exchange
+from proxy.core.host import literal as as_literal
 from proxy.core.target import Target
 
 # Peers choose hosts and addresses. Beyond so many a memory starts anew: what it holds is cheap to find again.
@@ -137,7 +138,7 @@ class Acl:
         return DestinationIpProhibited(details, phrase=f"Address denied by {setting}")
 
     def _rule(self, host: str, port: int, *, is_tunnel: bool) -> _Ruling:
-        literal = _literal(host)
+        literal = None if as_literal(host) is None else host
         hosts = self._egress.hosts
         if is_tunnel and port not in self._egress.connect_ports:
             denied = ("port_denied", f"egress.connect_ports has no port {port}", "Port denied")
@@ -160,11 +161,3 @@ class Acl:
         if any(address in network for network in egress.allow):
             return ""
         return "egress.addresses" if not self._prohibited.isdisjoint(classes_of(address)) else ""
-
-
-def _literal(host: str) -> str | None:
-    try:
-        canonical(host)
-    except ValueError:
-        return None
-    return host
