@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from proxy.control.config import ENVIRONMENT, FLAGS, ConfigError, Fault, load
 from proxy.control.convert import MAX_SECONDS, duration_text, parse_seconds, parse_size, size_text
 from proxy.core.egress import AllowedAddresses, Egress
+from proxy.core.errors import HttpRequestDenied
+from proxy.core.exchange import Entry, Exchange
 from proxy.core.overlay import HostPattern, Overlay
 from proxy.core.policies import Policies
 from proxy.core.policy import (
@@ -40,6 +42,7 @@ from proxy.core.policy import (
 from proxy.core.ports import Ports
 from proxy.core.scope import By, CircuitKey
 from proxy.core.statuses import Statuses
+from proxy.core.target import Target
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 DURATION = "expected a duration such as 250ms, 30s, 5m or 1h"
@@ -711,6 +714,18 @@ upstreams:
         for policy in (first, second, other)
     ]
     assert found == [(1, 5, 20, 40, "418"), (2, 5, 60, 80, "429"), (20, 5, 20, 40, "418")]
+
+
+def test_what_is_not_written_of_the_hosts_of_an_upstream_stays(write: Callable[[str], Path]) -> None:
+    text = """
+egress: {hosts: {deny: [a.example.com], mode: report}}
+upstreams:
+- match: "*.example.com"
+  egress: {hosts: {mode: enforce}}
+"""
+    acl = Policies(load_file(write(text))).of("a.example.com", 80).acl
+    with pytest.raises(HttpRequestDenied):
+        acl.authorize(Exchange(Entry.FORWARD, "GET", 0), Target("http", "a.example.com", 80, "/", ""))
 
 
 def test_the_same_match_twice_is_allowed(write: Callable[[str], Path]) -> None:
