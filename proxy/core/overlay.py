@@ -86,4 +86,4 @@ class Overlay(Generic[Section]):
             for name, value in self.values.items()
         }
         # A section is a dataclass; only typeshed has a name for what they all are.
-        return replace(cast("Any", base), **laid)
+        return cast("Section", replace(cast("Any", base), **laid))
