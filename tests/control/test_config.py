@@ -766,9 +766,12 @@ def test_what_the_example_shows_in_comments_loads(write: Callable[[str], Path]) 
     assert loaded.upstreams[1].timeouts == Overlay({"head": Seconds(60)})
     assert [upstream.open_action for upstream in loaded.upstreams] == [None, OpenAction.CLOSE]
     assert loaded.listen == Listen(reverse=Endpoint("127.0.0.1", 3130))
-    assert [(str(route.host), str(route.path), str(route.upstream)) for route in loaded.routes] == [
-        ("None", "/stripe", "http://stripe-mock.internal:12111"),
-        ("*.hooks.internal", "/", "http://10.0.0.7:8080/base"),
+    routes = [
+        (str(route.host), str(route.path), str(route.upstream), route.internal) for route in loaded.routes
+    ]
+    assert routes == [
+        ("None", "/stripe", "http://stripe-mock.internal:12111", True),
+        ("*.hooks.internal", "/", "http://10.0.0.7:8080/base", True),
     ]
 
 

@@ -44,7 +44,7 @@ _HOW_TO_READ = """
   the line `exchange ended` in the log says why, with the same words as `error`, `reason` and `details`.
 - A call that was refused at once, by a circuit, by a limit or for want of a token, has no such line.
   Circuits count their refusals in `breaker_proxy_rejected_total`, and say in the line `circuit changed` why
-  they opened.
+  they opened. What rules refuse, and requests at fault, are counted in `breaker_proxy_denied_total`.
 - `outcome` in the log is what the call said of its upstream. Only a `failure` brings a circuit nearer to
   opening (see [circuits](circuits.md#what-counts-as-what)).
 
