@@ -91,6 +91,8 @@ def test_every_error_is_told_in_full(cls: type[ProxyError], method: str) -> None
     if error.retry_after_s is not None:
         assert fields.pop("Retry-After") == str(error.retry_after_s)
     assert fields.pop("Allow", None) == ("OPTIONS" if status == 405 else None)
+    challenge = 'Basic realm="breaker-proxy", charset="UTF-8"'
+    assert fields.pop("Proxy-Authenticate", None) == (challenge if status == 407 else None)
     assert fields == {}
     problem = json.loads(content)
     assert problem.pop("title")
