@@ -126,7 +126,7 @@ def spelled(draw: st.DrawFn, address: IPv6Address) -> str:
     width = draw(st.sampled_from(["x", "X", "04x", "04X", "02x"]))
     written = [format(group, width) for group in groups[: 6 if dotted else 8]] + dotted
     zeros = [place for place, one in enumerate(written) if one.strip("0") == ""]
-    if zeros and draw(st.booleans()):
+    if draw(st.booleans()) and zeros:
         first = last = draw(st.sampled_from(zeros))
         while last + 1 in zeros and draw(st.booleans()):
             last += 1
