@@ -10,11 +10,17 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from support.spellings import INSIDE, ONLY_ANY, SPELLINGS, YES, Allowed, Spelling
 
+from proxy.core.acl import Acl
 from proxy.core.address import TABLE, AddressClass, IpAddress, canonical, class_of, classes_of
-from proxy.core.errors import HttpRequestError
+from proxy.core.egress import AllowedAddresses, Egress
+from proxy.core.errors import DestinationIpProhibited, HttpRequestError
+from proxy.core.exchange import Entry, Exchange
 from proxy.core.host import literal, normalised
-from proxy.core.target import from_absolute_form, from_authority_form, host_and_port
+from proxy.core.target import Target, from_absolute_form, from_authority_form, host_and_port
 
+# In the order of `Allowed`.
+ACLS = [Acl(Egress(addresses=addresses)) for addresses in AllowedAddresses]
+BY_DEFAULT = ACLS[0]
 READ = [spelling for spelling in SPELLINGS if spelling.host is not None]
 REFUSED = [spelling.written for spelling in SPELLINGS if spelling.host is None]
 
@@ -35,17 +41,23 @@ def test_what_a_host_is(spelling: Spelling) -> None:
     if address is None:
         assert (spelling.kind, spelling.allowed) == (None, None)
         return
-    kinds = classes_of(address)
-    assert (
-        next((kind for kind in kinds if kind is not AddressClass.PUBLIC), AddressClass.PUBLIC)
-        is spelling.kind
-    )
-    # What the settings mean, design section 7; the table says it once more, by hand.
-    assert spelling.allowed == Allowed(
-        public=set(kinds) == {AddressClass.PUBLIC},
-        no_metadata=not {AddressClass.METADATA, AddressClass.LINK_LOCAL} & set(kinds),
-        any=True,
-    )
+    assert class_of(address) is spelling.kind
+    assert spelling.allowed == Allowed(*(may_be_called(spelling.written, acl) for acl in ACLS))
+
+
+def may_be_called(written: str, acl: Acl) -> bool:
+    """Whether a request for this authority may go on, in each form."""
+    denied = []
+    for entry, target in (
+        (Entry.FORWARD, from_absolute_form(f"http://{written}/", "GET")),
+        (Entry.TUNNEL, Target("", *host_and_port(written, 443), "", written)),
+    ):
+        try:
+            acl.authorize(Exchange(entry, "GET", 0), target)
+        except DestinationIpProhibited:
+            denied.append(entry)
+    assert len(denied) in {0, 2}, "the forms of a request differ"
+    return not denied
 
 
 @pytest.mark.parametrize("written", REFUSED, ids=lambda written: ascii(written)[:50])
@@ -145,6 +157,9 @@ def never_public(address: IPv6Address, text: str) -> None:
     assert socket.inet_pton(socket.AF_INET6, text) == address.packed
     assert class_of(read(text)) is not PUBLIC
     assert class_of(canonical(text)) is not PUBLIC
+    # As a name's answer, and as a host of a request.
+    assert BY_DEFAULT.vet(text, 80) is not None
+    assert not may_be_called(f"[{text}]:80", BY_DEFAULT)
     assert class_of(address) is not PUBLIC
 
 
@@ -169,6 +184,8 @@ def test_no_prohibited_ipv4_address_is_public(ipv4: int) -> None:
     address = IPv4Address(ipv4)
     assert class_of(read(str(address))) is class_of(address) is class_of(canonical(str(address)))
     assert class_of(address) is not PUBLIC
+    assert BY_DEFAULT.vet(str(address), 80) is not None
+    assert not may_be_called(str(address), BY_DEFAULT)
 
 
 @settings(max_examples=1000)
