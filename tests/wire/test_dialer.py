@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ from proxy.core.errors import (
     ProxyError,
 )
 from proxy.core.exchange import FOREVER, Awaited, Entry, Exchange
-from proxy.core.policy import Seconds, Timeouts
+from proxy.core.policy import Dns, Endpoint, Seconds, Timeouts
 from proxy.core.target import Target
 from proxy.wire.dialer import Dialer
 from proxy.wire.resolver import Resolver
@@ -40,9 +41,9 @@ TIMEOUTS = Timeouts(dns=Seconds(7), connect=Seconds(11))
 
 
 @asynccontextmanager
-async def dialling(*servers: str) -> AsyncIterator[Dialer]:
+async def dialling(*servers: Endpoint) -> AsyncIterator[Dialer]:
     """A dialer whose clock moves by a second at each look: 1000, 1001, 1002."""
-    resolver = Resolver(servers, timeout_s=600)
+    resolver = Resolver(Dns(servers=servers), 600, time.monotonic)
     yield Dialer(resolver, itertools.count(1000.0).__next__)
     await resolver.close()
 
@@ -98,7 +99,7 @@ async def test_an_address_to_which_no_way_leads(host: str) -> None:
 
 @leaves_nothing
 async def test_a_name_that_does_not_exist_is_not_dialled() -> None:
-    async with DnsServer({}) as server, dialling(server.authority) as dialer:
+    async with DnsServer({}) as server, dialling(server.endpoint) as dialer:
         exchange = exchange_of()
         with pytest.raises(DnsError) as caught:
             await dialer.connect(exchange, target_of("absent.test", 80), TIMEOUTS, leg)
@@ -110,7 +111,7 @@ async def test_a_name_that_does_not_exist_is_not_dialled() -> None:
 @pytest.mark.parametrize("order", [["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"]])
 async def test_an_address_that_refuses_is_not_the_last_word(order: list[str]) -> None:
     async with ScriptedUpstream([Do.STALL]) as upstream, DnsServer({"two.test": order}) as server:
-        async with dialling(server.authority) as dialer:
+        async with dialling(server.endpoint) as dialer:
             connection = await dialer.connect(
                 exchange_of(), target_of("two.test", upstream.port), TIMEOUTS, leg
             )
@@ -124,7 +125,7 @@ async def test_the_other_family_is_tried_as_well() -> None:
         ScriptedUpstream([Do.STALL]) as upstream,
         DnsServer({"both.test": ["::1", "127.0.0.1"]}) as server,
     ):
-        async with dialling(server.authority) as dialer:
+        async with dialling(server.endpoint) as dialer:
             connection = await dialer.connect(
                 exchange_of(), target_of("both.test", upstream.port), TIMEOUTS, leg
             )
@@ -138,7 +139,7 @@ async def test_an_address_that_does_not_answer_does_not_hold_up_the_other() -> N
     with unresponsive() as port:
         with socket.create_server(("127.0.0.2", port)):
             async with DnsServer({"two.test": ["127.0.0.1", "127.0.0.2"]}) as server:
-                async with dialling(server.authority) as dialer:
+                async with dialling(server.endpoint) as dialer:
                     connection = await dialer.connect(
                         exchange_of(), target_of("two.test", port), TIMEOUTS, leg
                     )
@@ -150,7 +151,7 @@ async def test_an_address_that_does_not_answer_does_not_hold_up_the_other() -> N
 async def test_all_addresses_refuse() -> None:
     with refusing() as port:
         async with DnsServer({"two.test": ["127.0.0.1", "127.0.0.2"]}) as server:
-            async with dialling(server.authority) as dialer:
+            async with dialling(server.endpoint) as dialer:
                 with pytest.raises(ConnectionRefused):
                     await dialer.connect(exchange_of(), target_of("two.test", port), TIMEOUTS, leg)
 
@@ -193,17 +194,17 @@ def test_what_the_kernel_answers_is_told(number: int, error: type[ProxyError], o
 
 
 WITHOUT_DESCRIPTORS = """
-import asyncio, os, resource, sys
+import asyncio, os, resource, sys, time
 import uvloop
 from proxy.core.errors import ConnectionLimitReached
 from proxy.core.exchange import Entry, Exchange
-from proxy.core.policy import Timeouts
+from proxy.core.policy import Dns, Timeouts
 from proxy.core.target import Target
 from proxy.wire.dialer import Dialer
 from proxy.wire.resolver import Resolver
 
 async def main():
-    resolver = Resolver((), timeout_s=5)
+    resolver = Resolver(Dns(), 5, time.monotonic)
     dialer = Dialer(resolver, lambda: 0.0)
     target = Target("http", "127.0.0.1", int(sys.argv[2]), "/", "a")
     free = os.dup(0)
@@ -235,7 +236,7 @@ def test_without_a_descriptor_left_it_is_our_limit_and_no_fault_of_the_upstream(
 
 @leaves_nothing
 async def test_while_the_name_is_awaited_we_owe() -> None:
-    async with DnsServer({"silent.test": Trouble.SILENT}) as server, dialling(server.authority) as dialer:
+    async with DnsServer({"silent.test": Trouble.SILENT}) as server, dialling(server.endpoint) as dialer:
         exchange = exchange_of()
         task = asyncio.create_task(dialer.connect(exchange, target_of("silent.test", 80), TIMEOUTS, leg))
         await server.question("silent.test")
@@ -272,7 +273,7 @@ async def test_cancelling_at_any_moment_leaves_no_socket(names: list[str]) -> No
     connected = False
     count = 0
     async with ScriptedUpstream([Do.STALL]) as upstream, DnsServer({"a.test": names}) as server:
-        async with dialling(server.authority) as dialer:
+        async with dialling(server.endpoint) as dialer:
             while not connected:
                 host = "127.0.0.1" if len(names) == 1 else "a.test"
                 task = asyncio.create_task(
