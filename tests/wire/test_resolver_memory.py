@@ -257,7 +257,7 @@ FAILURES = [Trouble.SERVFAIL, Trouble.REFUSED, Trouble.GARBAGE, Trouble.SILENT]
 @pytest.mark.parametrize("trouble", FAILURES)
 async def test_while_the_servers_fail_an_older_answer_is_used(clock: Clock, trouble: Trouble) -> None:
     names: dict[str, Known] = {"a.test": [OLD]}
-    async with DnsServer(names) as server, resolving(server, clock=clock, timeout_s=0.5) as resolver:
+    async with DnsServer(names) as server, resolving(server, clock=clock, timeout_s=1.5) as resolver:
         await addresses(resolver)
         names["a.test"] = trouble
         await forgotten(server, resolver)
