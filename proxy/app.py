@@ -83,7 +83,7 @@ class Sidecar:
             settings.limits, draw=draw, listeners=(log.circuit_changed,), on_fault=log.listener_failed
         )
         self._own = OwnListeners(is_local)
-        self._resolver = Resolver([str(server) for server in settings.dns.servers], settings.timeouts.dns)
+        self._resolver = Resolver(settings.dns, settings.timeouts.dns, clock)
         dialer = Dialer(self._resolver, clock)
         self.pool = Pool(dialer, clock, settings.limits, settings.timeouts.upstream_idle)
         heads = Heads(self.name, via=settings.via)
@@ -115,6 +115,7 @@ class Sidecar:
             in_flight=lambda: self.handler.in_flight,
             tunnels=lambda: self.tunnels.open,
             idle_connections=lambda: self.pool.idle,
+            dns_lookups=lambda: self._resolver.lookups,
         )
         self._admin = web.AppRunner(
             application(self.metrics, self._readiness),

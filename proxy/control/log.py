@@ -26,7 +26,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 
 from proxy import __version__
 from proxy.core import policy
-from proxy.core.errors import ProxyInternalError
+from proxy.core.errors import AuthenticationRequired, ProxyInternalError
 from proxy.core.exchange import Exchange, Source
 from proxy.core.listeners import Listener
 from proxy.core.outcome import Verdict
@@ -212,7 +212,8 @@ class AccessLog:
         if self._access is policy.AccessLog.OFF or (error is not None and error.refused):
             return
         failed = (
-            error is not None
+            # Many clients give their credentials only when asked.
+            (error is not None and not isinstance(error, AuthenticationRequired))
             or exchange.unenforced is not None
             or exchange.outcome.verdict is Verdict.FAILURE
             or (exchange.source is Source.UPSTREAM and (exchange.status or 0) >= 500)  # noqa: PLR2004 -- RFC 9110 section 15.6
@@ -290,6 +291,16 @@ def started(name: str, addresses: Mapping[str, policy.Endpoint]) -> None:
     _logger().info("started", version=__version__, name=name, **told)
 
 
+def credentials_read(path: str, *, names: int, tokens: int) -> None:
+    """Says that these tokens are valid from now on."""
+    _logger().info("credentials read", path=path, names=names, tokens=tokens)
+
+
+def credentials_kept(faults: Sequence[object]) -> None:
+    """Warns that the file with the tokens has changed and cannot be used: those from before stay valid."""
+    _logger().warning("credentials not changed", faults=[str(fault) for fault in faults])
+
+
 def egress(settings: policy.Settings) -> None:
     """Says which rules on hosts and addresses are in force, and for how many upstreams others are."""
     rules = settings.egress
@@ -305,16 +316,6 @@ def egress(settings: policy.Settings) -> None:
         upstreams_with_rules=sum(bool(upstream.egress.values) for upstream in settings.upstreams),
         internal_routes=sum(route.internal for route in settings.routes),
     )
-
-
-def credentials_read(path: str, *, names: int, tokens: int) -> None:
-    """Says that these tokens are valid from now on."""
-    _logger().info("credentials read", path=path, names=names, tokens=tokens)
-
-
-def credentials_kept(faults: Sequence[object]) -> None:
-    """Warns that the file with the tokens has changed and cannot be used: those from before stay valid."""
-    _logger().warning("credentials not changed", faults=[str(fault) for fault in faults])
 
 
 def draining(timeout_s: float) -> None:

@@ -16,7 +16,7 @@ query.
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 
 from prometheus_client.core import HistogramMetricFamily, InfoMetricFamily, Metric
@@ -25,6 +25,7 @@ from prometheus_client.exposition import choose_encoder
 from proxy import __version__
 from proxy.control.circuit_metrics import CircuitMetrics, Taken
 from proxy.control.families import PREFIX, counters, gauge, gauges
+from proxy.core.answers import Lookup
 from proxy.core.exchange import Entry, Exchange, Source
 from proxy.core.registry import Circuits
 
@@ -97,6 +98,7 @@ class Metrics:
         in_flight: counts the exchanges under way, tunnels included.
         tunnels: counts the tunnels that stand.
         idle_connections: counts the upstream connections that wait in the pool.
+        dns_lookups: counts the look-ups of names, by how they ended.
         clock: monotonic seconds, as the circuits are told them.
     """
 
@@ -108,11 +110,13 @@ class Metrics:
         in_flight: Callable[[], int],
         tunnels: Callable[[], int],
         idle_connections: Callable[[], int],
+        dns_lookups: Callable[[], Mapping[Lookup, int]],
         clock: Callable[[], float],
     ) -> None:
         self._in_flight = in_flight
         self._tunnels = tunnels
         self._idle_connections = idle_connections
+        self._dns_lookups = dns_lookups
         self._counts = {entry: _Counts() for entry in Entry}
         self._denied: Counter[tuple[str, bool]] = Counter()
         self._request_bytes = 0
@@ -159,6 +163,10 @@ class Metrics:
         pool = gauges("pool_connections", "Upstream connections kept for the next request.", "state")
         pool.add_metric(["idle"], self._idle_connections())
         yield pool
+        lookups = counters("dns_lookups", "Look-ups of names, each by how it ended.", "result")
+        for result, number in self._dns_lookups().items():
+            lookups.add_metric([result.value], number)
+        yield lookups
         passed = counters("bytes", "Content passed on, added as exchanges end.", "direction", unit="bytes")
         passed.add_metric(["request"], self._request_bytes)
         passed.add_metric(["response"], self._response_bytes)

@@ -110,11 +110,9 @@ class Credentials:
         scheme, _, encoded = values[0].strip(_OWS).partition(b" ")
         if scheme.lower() != _SCHEME:
             return None
-        given = _decoded(encoded.lstrip(b" "))
-        # RFC 7617 section 2: the first colon ends the user-id, the password may have more of them.
-        name, colon, token = given.partition(b":")
-        if not colon:
-            return None
+        # RFC 7617 section 2: the first colon ends the user-id, the password may have more of them. Without
+        # one the token is empty, which is nobody's.
+        name, _, token = _decoded(encoded.lstrip(b" ")).partition(b":")
         digest = sha256(token).digest()
         is_right = False
         for expected in self.digests.get(name, self.nobodys):

@@ -115,7 +115,12 @@ def _refuse_itself(sock: socket.socket) -> None:
     Raises:
         OSError: nobody listens there.
     """
-    if sock.getsockname() == sock.getpeername():
+    try:
+        peer = sock.getpeername()
+    except OSError:
+        # The peer has reset it already. Whoever reads from it will be told.
+        return
+    if sock.getsockname() == peer:
         sock.close()
         raise OSError(errno.ECONNREFUSED, "the connection has met itself")
 

@@ -13,13 +13,7 @@ from typing import Protocol
 
 from aiohttp import web
 
-from proxy.core.errors import (
-    AuthenticationRequired,
-    Draining,
-    HttpRequestError,
-    ProxyError,
-    ProxyInternalError,
-)
+from proxy.core.errors import Draining, HttpRequestError, ProxyError, ProxyInternalError
 from proxy.core.exchange import Entry, Exchange, Source
 from proxy.core.outcome import NEUTRAL, of_leaving, of_loss
 from proxy.core.permit import Permit
@@ -206,9 +200,7 @@ class Handler:
             return CLOSE if request.content.is_eof() else LINGER
         if transport is None:
             return CLOSE
-        # A 407 asks for something, and comes before there is a policy.
-        is_challenge = isinstance(error, AuthenticationRequired)
-        if error.refused and not is_challenge and call.policy.open_action is _DROP:
+        if error.refused and call.policy.open_action is _DROP:
             client.leave()
             return CLOSE
         keep = (

@@ -852,26 +852,23 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(content=st.binary() | st.text().map(lambda text: text.encode(errors="replace")))
-@settings(deadline=None)
 def test_any_content_loads_or_has_faults(scratch: Path, content: bytes) -> None:
     assert_loads_or_has_faults(scratch, content)
 
 
 @given(content=st.lists(TOKENS, max_size=30).map("".join))
 @example(content='"\\UFFFFFFFF"')
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 def test_any_tokens_load_or_have_faults(scratch: Path, content: str) -> None:
     assert_loads_or_has_faults(scratch, content.encode())
 
 
 @given(values=VALUES)
-@settings(deadline=None)
 def test_any_values_load_or_have_faults(scratch: Path, values: object) -> None:
     assert_loads_or_has_faults(scratch, json.dumps(values).encode())
 
 
 @given(text=st.text(st.characters(exclude_categories=())) | st.lists(TOKENS).map("".join))
-@settings(deadline=None)
 def test_any_variable_loads_or_has_faults(text: str) -> None:
     overrides = {"egress.addresses": text, "name": text, "drain.quiet": text}
     for fault in found(None, dict.fromkeys(ENVIRONMENT, text), overrides):

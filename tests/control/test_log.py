@@ -445,7 +445,7 @@ def test_a_faulty_record_does_not_raise_where_it_is_logged(
 @example(hostile="\ud800\udcff")
 @example(hostile="\r\n\x00\x1b[31m\x7f\x9b\u2028")
 @example(hostile='{"event": %s}' * 2)
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_hostile_values_stay_within_their_line(hostile: str, stream: BinaryIO, lines: Lines) -> None:
     log.configure(ALL, stream)
     stream.truncate(0)

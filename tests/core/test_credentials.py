@@ -298,7 +298,18 @@ def test_any_other_text_is_refused(text: bytes) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [f"ci:{CI}", "ci:wrong", f"web.1:{OLD}", f"web.1:{NEW}", "web.1:wrong", "nobody:wrong", ":", "x:"],
+    [
+        f"ci:{CI}",
+        "ci:wrong",
+        f"web.1:{OLD}",
+        f"web.1:{NEW}",
+        "web.1:wrong",
+        "nobody:wrong",
+        ":",
+        "x:",
+        "ci",
+        "",
+    ],
 )
 def test_whatever_is_given_as_many_comparisons_are_made(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a check does depends on nothing but the length of the field."""

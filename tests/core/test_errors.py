@@ -79,7 +79,6 @@ ROWS = [
         407,
         "authentication_required",
         NEUTRAL,
-        refused=True,
     ),
     Row(
         errors.DestinationIpProhibited,

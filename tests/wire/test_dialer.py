@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,7 +30,7 @@ from proxy.core.errors import (
 )
 from proxy.core.exchange import FOREVER, Awaited, Entry, Exchange
 from proxy.core.policies import Policies
-from proxy.core.policy import Seconds, Settings, Timeouts
+from proxy.core.policy import Dns, Endpoint, Seconds, Settings, Timeouts
 from proxy.core.target import Target
 from proxy.wire.dialer import Dialer
 from proxy.wire.resolver import Resolver
@@ -44,9 +45,9 @@ POLICY = Policies(Settings(timeouts=TIMEOUTS, egress=ANY)).general
 
 
 @asynccontextmanager
-async def dialling(*servers: str) -> AsyncIterator[Dialer]:
+async def dialling(*servers: Endpoint) -> AsyncIterator[Dialer]:
     """A dialer whose clock moves by a second at each look: 1000, 1001, 1002."""
-    resolver = Resolver(servers, timeout_s=600)
+    resolver = Resolver(Dns(servers=servers), 600, time.monotonic)
     yield Dialer(resolver, itertools.count(1000.0).__next__)
     await resolver.close()
 
@@ -102,7 +103,7 @@ async def test_an_address_to_which_no_way_leads(host: str) -> None:
 
 @leaves_nothing
 async def test_a_name_that_does_not_exist_is_not_dialled() -> None:
-    async with DnsServer({}) as server, dialling(server.authority) as dialer:
+    async with DnsServer({}) as server, dialling(server.endpoint) as dialer:
         exchange = exchange_of()
         with pytest.raises(DnsError) as caught:
             await dialer.connect(exchange, target_of("absent.test", 80), POLICY, leg)
@@ -114,7 +115,7 @@ async def test_a_name_that_does_not_exist_is_not_dialled() -> None:
 @pytest.mark.parametrize("order", [["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"]])
 async def test_an_address_that_refuses_is_not_the_last_word(order: list[str]) -> None:
     async with ScriptedUpstream([Do.STALL]) as upstream, DnsServer({"two.test": order}) as server:
-        async with dialling(server.authority) as dialer:
+        async with dialling(server.endpoint) as dialer:
             connection = await dialer.connect(
                 exchange_of(), target_of("two.test", upstream.port), POLICY, leg
             )
@@ -128,7 +129,7 @@ async def test_the_other_family_is_tried_as_well() -> None:
         ScriptedUpstream([Do.STALL]) as upstream,
         DnsServer({"both.test": ["::1", "127.0.0.1"]}) as server,
     ):
-        async with dialling(server.authority) as dialer:
+        async with dialling(server.endpoint) as dialer:
             connection = await dialer.connect(
                 exchange_of(), target_of("both.test", upstream.port), POLICY, leg
             )
@@ -142,7 +143,7 @@ async def test_an_address_that_does_not_answer_does_not_hold_up_the_other() -> N
     with unresponsive() as port:
         with socket.create_server(("127.0.0.2", port)):
             async with DnsServer({"two.test": ["127.0.0.1", "127.0.0.2"]}) as server:
-                async with dialling(server.authority) as dialer:
+                async with dialling(server.endpoint) as dialer:
                     connection = await dialer.connect(exchange_of(), target_of("two.test", port), POLICY, leg)
                     assert connection.address == "127.0.0.2"
                     connection.abort()
@@ -152,7 +153,7 @@ async def test_an_address_that_does_not_answer_does_not_hold_up_the_other() -> N
 async def test_all_addresses_refuse() -> None:
     with refusing() as port:
         async with DnsServer({"two.test": ["127.0.0.1", "127.0.0.2"]}) as server:
-            async with dialling(server.authority) as dialer:
+            async with dialling(server.endpoint) as dialer:
                 with pytest.raises(ConnectionRefused):
                     await dialer.connect(exchange_of(), target_of("two.test", port), POLICY, leg)
 
@@ -195,19 +196,19 @@ def test_what_the_kernel_answers_is_told(number: int, error: type[ProxyError], o
 
 
 WITHOUT_DESCRIPTORS = """
-import asyncio, os, resource, sys
+import asyncio, os, resource, sys, time
 import uvloop
 from proxy.core.errors import ConnectionLimitReached
 from proxy.core.egress import AllowedAddresses, Egress
 from proxy.core.exchange import Entry, Exchange
 from proxy.core.policies import Policies
-from proxy.core.policy import Settings
+from proxy.core.policy import Dns, Settings
 from proxy.core.target import Target
 from proxy.wire.dialer import Dialer
 from proxy.wire.resolver import Resolver
 
 async def main():
-    resolver = Resolver((), timeout_s=5)
+    resolver = Resolver(Dns(), 5, time.monotonic)
     dialer = Dialer(resolver, lambda: 0.0)
     target = Target("http", "127.0.0.1", int(sys.argv[2]), "/", "a")
     policy = Policies(Settings(egress=Egress(addresses=AllowedAddresses.ANY))).general
@@ -240,7 +241,7 @@ def test_without_a_descriptor_left_it_is_our_limit_and_no_fault_of_the_upstream(
 
 @leaves_nothing
 async def test_while_the_name_is_awaited_we_owe() -> None:
-    async with DnsServer({"silent.test": Trouble.SILENT}) as server, dialling(server.authority) as dialer:
+    async with DnsServer({"silent.test": Trouble.SILENT}) as server, dialling(server.endpoint) as dialer:
         exchange = exchange_of()
         task = asyncio.create_task(dialer.connect(exchange, target_of("silent.test", 80), POLICY, leg))
         await server.question("silent.test")
@@ -277,7 +278,7 @@ async def test_cancelling_at_any_moment_leaves_no_socket(names: list[str]) -> No
     connected = False
     count = 0
     async with ScriptedUpstream([Do.STALL]) as upstream, DnsServer({"a.test": names}) as server:
-        async with dialling(server.authority) as dialer:
+        async with dialling(server.endpoint) as dialer:
             while not connected:
                 host = "127.0.0.1" if len(names) == 1 else "a.test"
                 task = asyncio.create_task(

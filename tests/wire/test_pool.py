@@ -1,6 +1,7 @@
 """Kept-alive connections: who gets one, how many rest, and for how long."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 
@@ -10,7 +11,7 @@ from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Wait
 
 from proxy.core.exchange import Entry, Exchange
 from proxy.core.policies import Policies, UpstreamPolicy
-from proxy.core.policy import Limits
+from proxy.core.policy import Dns, Limits
 from proxy.core.target import Target
 from proxy.wire.dialer import Dialer
 from proxy.wire.pool import Pool
@@ -35,7 +36,7 @@ def clock() -> Clock:
 async def make_pool(start: Start, clock: Clock) -> AsyncIterator[MakePool]:
     """Makes pools; `idle_s` is `upstream_idle`."""
     del start  # for its proof that nothing is left over
-    resolver = Resolver((), timeout_s=5)
+    resolver = Resolver(Dns(), 5, time.monotonic)
     pools = []
 
     def make(*, idle_s: float = 4, idle_per_host: int = 64, idle_total: int = 512) -> Pool:

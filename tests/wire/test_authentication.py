@@ -225,7 +225,7 @@ async def test_an_upload_of_a_stranger_is_not_read_on(start: Start, tokens: Path
 async def test_who_is_wrong_over_and_over_fills_nothing(start: Start, tokens: Path) -> None:
     async with ScriptedUpstream(SERVE) as upstream:
         with capture_logs() as logs:
-            proxy = await start(listen=asking(tokens), log=Log(access=AccessLog.ALL))
+            proxy = await start(listen=asking(tokens), log=Log(access=AccessLog.ERRORS))
             logs.clear()
             async with (
                 await Client.connect(proxy.port) as stranger,
@@ -240,7 +240,7 @@ async def test_who_is_wrong_over_and_over_fills_nothing(start: Start, tokens: Pa
                 await known.send(get(f"http://{upstream.authority}/", field()))
                 assert (await known.answer()).status == 200
                 assert await answers == {407}
-        assert [(line["event"], line["client_name"]) for line in logs] == [("exchange ended", "ci")]
+        assert logs == []
         assert [circuit.key for circuit in proxy.sidecar.circuits] == [upstream.authority]
         assert proxy.sidecar.handler.begun == 1
 
