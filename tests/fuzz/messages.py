@@ -119,6 +119,13 @@ FAULTY = {
     "cut chunks": _response(b"200 OK", _CHUNKED, content=b"5\r\nhello\r\n5\r\nwor"),
     "no last chunk": _response(b"200 OK", _CHUNKED, content=b"5\r\nhello\r\n"),
     "no chunk": _response(b"200 OK", _CHUNKED, content=b"5\r\nhello\r\nzz\r\n"),
+    "two LF behind a size": _response(b"200 OK", _CHUNKED, content=b"5\n\nhello\r\n0\r\n\r\n"),
+    "LF behind the last size": _response(b"200 OK", _CHUNKED, content=b"0\n\nX-Sum: 5\r\n\r\n"),
+    "length among trailers": _response(
+        b"200 OK", _CHUNKED, content=_chunks(b"abc", trailers=b"Content-Length: 3\r\n")
+    ),
+    "interim with the end of chunks": _response(b"110 A", _CHUNKED, content=_chunks())
+    + _response(b"200 OK", _sized(b"abc"), content=b"abc"),
     "two lengths": _response(b"200 OK", _sized(b"abc"), _sized(b"abc"), content=b"abc"),
     "length and chunked": _response(b"200 OK", _sized(b"abc"), _CHUNKED, content=_chunks(b"abc")),
     "tab behind the coding": _response(b"200 OK", _CHUNKED + b"\t", content=_chunks(b"abc")),

@@ -173,10 +173,13 @@ def answer_of(stream: bytes, method: bytes, *, ended: bool, upgrade: bool = Fals
         status = event.status_code
         if status >= 200 or status == 101:
             answer = replace(answer, status=status, reason=bytes(event.reason), fields=fields)
-        elif kind == "none":
-            answer = replace(answer, interim=(*answer.interim, status))
-        else:
+        elif kind != "none":
             raise Malformed("an interim response with content")
+        elif line.startswith(b"HTTP/1.0") or b"close" in options(fields):
+            # RFC 9110 section 15.2: HTTP/1.0 has none. RFC 9112 section 9.6: behind `close` comes nothing.
+            raise Malformed("an interim response that is the last one")
+        else:
+            answer = replace(answer, interim=(*answer.interim, status))
     if answer.status == 101 or (method == b"CONNECT" and answer.status < 300):
         return replace(answer, complete=True, end=at)
     # The end of the stream is an end only for content that has no other.
@@ -238,6 +241,12 @@ def sloppy_answer_of(stream: bytes, method: bytes, *, ended: bool) -> Answer:
         complete=content.complete,
         end=content.end,
     )
+
+
+def options(fields: Fields) -> set[bytes]:
+    """What `Connection` says (RFC 9110 section 7.6.1), in lower case."""
+    values = [value for name, value in fields if name.lower() == b"connection"]
+    return {option.strip(b" \t").lower() for value in values for option in value.split(b",")}
 
 
 def framing(fields: Fields) -> tuple[str, int]:

@@ -16,7 +16,7 @@ import pytest
 from fuzz.batches import Fuzz
 from fuzz.conversation import Stage
 from fuzz.messages import REQUESTS
-from fuzz.reading import Answer, Fields, Malformed, Request, answer_of, requests_of
+from fuzz.reading import Answer, Fields, Malformed, Request, answer_of, options, requests_of
 from fuzz.strategies import MUTATED_REQUESTS, Ending, Sent
 
 _HOP_BY_HOP = {
@@ -43,13 +43,8 @@ def _origin_form(request: Request) -> bytes:
 
 def end_to_end(fields: Fields) -> Fields:
     """What a proxy passes on as it is."""
-    named = {
-        option.strip(b" \t").lower()
-        for name, value in fields
-        if name.lower() == b"connection"
-        for option in value.split(b",")
-    }
-    dropped = (named - {b"host", b"content-length", b"authorization"}) | _HOP_BY_HOP | _REMADE
+    named = options(fields) - {b"host", b"content-length", b"authorization"}
+    dropped = named | _HOP_BY_HOP | _REMADE
     return [one for one in fields if one[0].lower() not in dropped]
 
 
