@@ -8,6 +8,7 @@ request gets an answer of our own, and a client that is slow or idle has so much
 import asyncio
 import socket
 import struct
+from contextlib import suppress
 from typing import Any, cast
 
 from aiohttp import StreamReader, web
@@ -178,7 +179,9 @@ class ClientConnection(web.RequestHandler):
             lingering.set_result(None)
             return lingering
         if transport.can_write_eof():
-            transport.write_eof()
+            # asyncio raises if the client has reset the connection, of which the loop has yet to tell.
+            with suppress(OSError):
+                transport.write_eof()
         transport.resume_reading()
         return lingering
 

@@ -9,7 +9,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self, cast
 
 from fuzz.messages import TUNNEL, UPSTREAM
@@ -220,10 +220,15 @@ def asked(request: Request) -> bytes:
 
 @dataclass
 class Stage:
-    """A proxy, its upstreams, and what must be so between any two conversations."""
+    """A proxy, its upstreams, and what must be so between any two conversations.
+
+    Attributes:
+        logged: the errors that anybody has logged: what the proxy does not expect is a fault of it.
+    """
 
     proxy: Running
     upstreams: Upstreams
+    logged: list[str] = field(default_factory=list)
     tasks: int = 0
     reported_before: int = 0
     patience_s: float = 10.0
@@ -334,7 +339,7 @@ class Stage:
         self.reported_before = len(self.proxy.exchanges)
 
     async def leaves_nothing(self) -> None:
-        """Proves that nothing is left of a conversation."""
+        """Proves that nothing is left of a conversation, and that nothing in it was unforeseen."""
         sidecar = self.proxy.sidecar
         await self.soon(lambda: not sidecar.clients, "a client's connection is left")
         await self.over()
@@ -345,6 +350,9 @@ class Stage:
         assert sidecar.pool.idle == 0
         await self.soon(lambda: not self.upstreams.open, "a connection to an upstream is left")
         await self.soon(lambda: len(asyncio.all_tasks()) <= self.tasks, "a task is left")
+        logged = self.logged[:]
+        self.logged.clear()
+        assert not logged, logged
         # The fixture counts them in the end; they are not kept, since many come in a long run.
         exchanges = self.proxy.exchanges
         exchanges[self.reported_before :] = exchanges[:1] * self.reports

@@ -1,7 +1,11 @@
 """What comes in the last moment: in one turn of the loop with the sweep that gives up waiting for it."""
 
+import socket
+import struct
+
 import pytest
 from support.client import Client, get, request
+from support.narrow import narrow_legs
 from support.sidecar import Running, Start
 from support.turns import turns, until
 from support.upstream import OK, Do, Expect, ScriptedUpstream, Send
@@ -120,3 +124,56 @@ async def test_a_line_that_is_too_long_at_once_is_refused_once(
     await proxy.report()
     # Nobody has tried to write behind the end of the answer.
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def _connected(port: int) -> socket.socket:
+    """A client that resets its connection when it closes it, without the loop."""
+    client = socket.create_connection(("127.0.0.1", port))
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return client
+
+
+async def test_a_client_that_has_reset_when_its_last_answer_ends_is_gone(start: Start) -> None:
+    """There is nothing left to close, which asyncio says by an error."""
+    proxy = await start()
+    with _connected(proxy.port):
+        connection = await _only(proxy)
+    connection.linger()
+    await until(lambda: not proxy.sidecar.clients)
+
+
+async def test_a_client_that_has_reset_when_the_upstream_ends_is_gone(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The half-close of a tunnel finds nobody."""
+    legs = narrow_legs(monkeypatch)
+    proxy = await start()
+    async with ScriptedUpstream([Send(b"hi"), Do.STALL]) as upstream:
+        with _connected(proxy.port) as client:
+            client.sendall(request("CONNECT", upstream.authority))
+            await until(lambda: legs and legs[0].received)
+            await turns()
+        legs[0].protocol.eof_received()
+        await proxy.report()
+        await until(lambda: not proxy.sidecar.clients)
+
+
+async def test_an_upstream_that_has_reset_when_the_client_ends_is_gone(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    legs = narrow_legs(monkeypatch)
+    proxy = await start()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        authority = f"127.0.0.1:{listening.getsockname()[1]}"
+        async with await Client.connect(proxy.port) as client:
+            await client.send(request("CONNECT", authority))
+            await until(lambda: legs)
+            upstream, _ = listening.accept()
+            with upstream:
+                upstream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                upstream.sendall(b"hi")
+                await until(lambda: legs[0].received)
+                connection = await _only(proxy)
+            connection.eof_received()
+            await proxy.report()
+        await until(lambda: not proxy.sidecar.clients)
