@@ -7,6 +7,7 @@ names the seed of its batch, and `--fuzz-seed` repeats it.
 
 import logging
 import random
+import socket
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -70,12 +71,28 @@ def errors() -> Iterator[list[str]]:
 
 
 @pytest.fixture
-async def stage(start: Start, errors: list[str], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
+def connected(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, int]]:
+    """Where anybody connects to, before it is done."""
+    addresses: set[tuple[str, int]] = set()
+    connect = socket.socket.connect
+
+    def noted(self: socket.socket, address: tuple[str, int]) -> None:
+        addresses.add(address[:2])
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", noted)
+    return addresses
+
+
+@pytest.fixture
+async def stage(
+    start: Start, errors: list[str], connected: set[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Stage]:
     """A proxy that refuses nobody for the upstreams' faults, and upstreams."""
     monkeypatch.setattr("proxy.wire.deadlines.TICK_S", _TICK_S)
     never_opens = CircuitPolicy(consecutive_failures=0, failure_ratio=0)
     # What mutation makes of a name leads nowhere.
     async with Upstreams() as upstreams, DnsServer({}) as dns:
         proxy = await start(circuit=never_opens, dns=Dns(servers=(Endpoint("127.0.0.1", dns.port),)))
-        yield Stage(proxy, upstreams, errors)
+        yield Stage(proxy, upstreams, errors, connected)
         await proxy.sidecar.stop()

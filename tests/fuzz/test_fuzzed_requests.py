@@ -7,7 +7,8 @@ Of each conversation is asserted:
     content. So nothing of a refused request arrives, and never more messages go out than came in.
  2. What the client gets is valid as h11 reads it: for each request one final answer at most, and its own.
  3. Each exchange is reported once.
- 4. Nothing hangs, nothing is left (see `Stage`), and another client is served afterwards.
+ 4. However the host is spelled, nobody but the test's own upstreams is connected to.
+ 5. Nothing hangs, nothing is left (see `Stage`), and another client is served afterwards.
 """
 
 import re
