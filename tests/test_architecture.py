@@ -65,7 +65,7 @@ WITHOUT_TWIN = {
 # Modules that are longer than MAX_LINES: up to how many lines, and why.
 LONGER = {
     "core/breaker.py": (450, "one state machine, read in one go"),
-    "wire/client.py": (380, "one subclass of aiohttp's, whose every method works on the same connection"),
+    "wire/client.py": (376, "one subclass of aiohttp's, whose every method works on the same connection"),
 }
 NO_NAMES = {"helper", "helpers", "manager", "managers", "util", "utils"}
 

@@ -32,7 +32,6 @@ class ClientConnection(web.RequestHandler):
 
     Attributes:
         is_lost: whether it is gone.
-        received: how many bytes it has sent.
         entry: how targets are named where it has connected.
         tunnel: who has taken it over, if anybody has.
     """
@@ -56,7 +55,6 @@ class ClientConnection(web.RequestHandler):
         "_unsent",
         "entry",
         "is_lost",
-        "received",
         "tunnel",
     )
 
@@ -87,7 +85,6 @@ class ClientConnection(web.RequestHandler):
         self._unsent = 0
         self._lingering: asyncio.Future[None] | None = None
         self.is_lost = False
-        self.received = 0
         self.tunnel: TunnelClient | None = None
 
     # The exchange.
@@ -267,7 +264,6 @@ class ClientConnection(web.RequestHandler):
         While an exchange is under way only its content is wanted. aiohttp would queue whole requests, and
         behind malformed chunks an error for each piece that arrives.
         """
-        self.received += len(data)
         content = self._content
         if content is None:
             if self._lingering is not None:

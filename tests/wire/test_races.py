@@ -5,6 +5,7 @@ import struct
 
 import pytest
 from support.client import Client, get, request
+from support.clients import connections, taken_in
 from support.narrow import narrow_legs
 from support.sidecar import Running, Start
 from support.turns import turns, until
@@ -19,8 +20,7 @@ TIMES = Timeouts(request_head=Seconds(15), client_idle=Seconds(600))
 async def _only(proxy: Running) -> ClientConnection:
     """The proxy's protocol of the only client."""
     await until(lambda: len(proxy.sidecar.clients) == 1)
-    (connection,) = proxy.sidecar.clients.connected
-    assert isinstance(connection, ClientConnection)
+    (connection,) = connections(proxy)
     return connection
 
 
@@ -33,7 +33,10 @@ def _in_one_turn(proxy: Running, connection: ClientConnection, last: bytes, seco
 
 @pytest.mark.parametrize("method", ["GET", "POST", "CONNECT"])
 @pytest.mark.parametrize("before", [0, 1], ids=["first request", "later request"])
-async def test_a_request_that_was_told_408_is_not_carried_out(start: Start, before: int, method: str) -> None:
+async def test_a_request_that_was_told_408_is_not_carried_out(
+    start: Start, monkeypatch: pytest.MonkeyPatch, before: int, method: str
+) -> None:
+    taken = taken_in(monkeypatch)
     proxy = await start(timeouts=TIMES)
     async with ScriptedUpstream([Expect(), Send(OK), Do.STALL]) as upstream:
         async with await Client.connect(proxy.port) as client:
@@ -41,11 +44,11 @@ async def test_a_request_that_was_told_408_is_not_carried_out(start: Start, befo
                 await client.send(get(f"http://{upstream.authority}/"))
                 assert (await client.answer()).status == 200
             connection = await _only(proxy)
-            already = connection.received
+            already = taken.count
             target = upstream.authority if method == "CONNECT" else f"http://{upstream.authority}/order"
             text = request(method, target, content=b"buy" if method == "POST" else b"")
             await client.send(text[:-9])
-            await until(lambda: connection.received == already + len(text) - 9)
+            await taken.until(already + len(text) - 9)
             await turns()
             _in_one_turn(proxy, connection, text[-9:], 15)
             answer = await client.answer()
@@ -58,15 +61,18 @@ async def test_a_request_that_was_told_408_is_not_carried_out(start: Start, befo
     assert (exchange.status, str(exchange.outcome)) == (408, "neutral")
 
 
-async def test_a_request_in_time_is_carried_out_whatever_the_sweep_finds_then(start: Start) -> None:
+async def test_a_request_in_time_is_carried_out_whatever_the_sweep_finds_then(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The counterpart: the head is whole, and its exchange begins with the next turn."""
+    taken = taken_in(monkeypatch)
     proxy = await start(timeouts=TIMES)
     async with ScriptedUpstream([Expect(), Send(OK), Do.STALL]) as upstream:
         async with await Client.connect(proxy.port) as client:
             connection = await _only(proxy)
             text = get(f"http://{upstream.authority}/")
             await client.send(text[:-9])
-            await until(lambda: connection.received == len(text) - 9)
+            await taken.until(len(text) - 9)
             _in_one_turn(proxy, connection, text[-9:], 14)
             assert (await client.answer()).status == 200
     await proxy.report()
