@@ -122,9 +122,13 @@ class HttpRequestDenied(ProxyError):
 
 
 class AuthenticationRequired(HttpRequestDenied):
-    """407: the request has no credentials, or wrong ones (RFC 9110 section 11.7)."""
+    """407: the request has no credentials, or wrong ones (RFC 9110 section 11.7).
+
+    Whoever may not use the proxy must not fill its log either, so it counts as turned away.
+    """
 
     status = 407
+    refused = True
     default_reason = "authentication_required"
     phrase = "Proxy authentication required"
 

@@ -79,6 +79,7 @@ ROWS = [
         407,
         "authentication_required",
         NEUTRAL,
+        refused=True,
     ),
     Row(
         errors.DestinationIpProhibited,

@@ -13,7 +13,10 @@ from support.sidecar import SETTINGS
 from support.turns import turns, until
 from support.upstream import Do, Expect, ScriptedUpstream, Send
 
+from proxy.core.egress import Egress, Hosts
 from proxy.core.exchange import Entry
+from proxy.core.overlay import HostPattern
+from proxy.core.ports import Ports
 from proxy.core.route import PathPrefix, Route, UpstreamUrl
 
 # More than the kernels of both sides and the client's own buffer hold.
@@ -128,6 +131,24 @@ async def no_route(stage: Stage) -> None:
     await stage.ask()
 
 
+async def odd_host(stage: Stage) -> None:
+    """Where a route names the upstream, the host of the request still finds the route."""
+    await stage.begin()
+    stage.authority = "0x7f.1:80"
+    asked = stage.request("GET").replace(b"Host: hooks.test", b"Host: 0x7f.1")
+    await stage.client.send(asked)
+
+
+async def host_denied(stage: Stage) -> None:
+    await stage.begin(egress=Egress(hosts=Hosts(deny=(HostPattern("*.invalid"),))))
+    await stage.ask()
+
+
+async def port_denied(stage: Stage) -> None:
+    await stage.begin(egress=Egress(connect_ports=Ports.parse([443])))
+    await stage.ask()
+
+
 PROVOKE: dict[str, Provoke] = {
     "slow_request_head": slow_request_head,
     "slow_request_content": slow_request_content,
@@ -146,6 +167,9 @@ PROVOKE: dict[str, Provoke] = {
     "no_token": no_token,
     "origin_form": origin_form,
     "no_route": no_route,
+    "odd_host": odd_host,
+    "host_denied": host_denied,
+    "port_denied": port_denied,
     "loop": asking("GET", "Via: 1.1 testproxy"),
     "max_forwards": asking("OPTIONS", "Max-Forwards: 0"),
     "max_forwards_of_trace": asking("TRACE", "Max-Forwards: 0"),
