@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 
 from faults.by_upstreams import Provoke, asking_for
 from faults.stage import Stage
+from support.clients import connections
 from support.credentials import OTHER, field, line
 from support.dns import Trouble
 from support.sidecar import SETTINGS
@@ -27,7 +28,7 @@ TOO_MANY = 129
 async def slow_request_head(stage: Stage) -> None:
     await stage.begin()
     await stage.client.send(stage.request("GET")[:-2])
-    await until(lambda: any(client.received for client in stage.proxy.sidecar.clients.connected))
+    await until(lambda: not all(client.is_idle for client in connections(stage.proxy)))
     stage.proxy.clock.now += 15
 
 
@@ -43,12 +44,11 @@ async def stops_reading(stage: Stage) -> None:
         [Expect(), Send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % LONG), Send(b"x" * LONG), Do.STALL]
     )
     await stage.ask()
-    (client,) = stage.proxy.sidecar.clients.connected or [None]
+    (client,) = connections(stage.proxy)
     # A reader that nobody asks stops its transport by itself, once it holds enough.
     await until(lambda: not stage.client.writer.transport.is_reading())  # type: ignore[attr-defined]
-    await until(lambda: client is not None and client.writing_paused)
+    await until(lambda: client.writing_paused)
     await turns(200)
-    assert client is not None
     assert client.writing_paused
     stage.proxy.clock.now += 60
     await stage.proxy.report()
