@@ -16,7 +16,7 @@ import logging
 import os
 import select
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from threading import RLock
 from typing import BinaryIO, TextIO
 
@@ -26,6 +26,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 
 from proxy import __version__
 from proxy.core import policy
+from proxy.core.budget import Clamped
 from proxy.core.egress import AllowedAddresses
 from proxy.core.errors import ProxyInternalError
 from proxy.core.exchange import Exchange, Source
@@ -291,6 +292,16 @@ def started(name: str, addresses: Mapping[str, policy.Endpoint]) -> None:
 def egress_not_guarded(addresses: AllowedAddresses) -> None:
     """Warns that a setting promises more than this version does."""
     _logger().warning("egress not guarded: this version calls any address", addresses=addresses.value)
+
+
+def limits_clamped(clamped: Iterable[Clamped], available: int, wanted: int) -> None:
+    """Warns that there are fewer descriptors than the limits could take, and says what holds instead."""
+    _logger().warning(
+        "limits lowered: too few descriptors (raise the hard limit, ulimit -Hn, or lower them yourself)",
+        descriptors=available,
+        wanted=wanted,
+        **{each.name: f"{each.wanted} -> {each.to}" for each in clamped},
+    )
 
 
 def draining(timeout_s: float) -> None:

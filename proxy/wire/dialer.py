@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import aiohappyeyeballs
 
+from proxy.core.budget import MAX_RACES
 from proxy.core.errors import (
     ConnectionLimitReached,
     ConnectionRefused,
@@ -19,6 +20,7 @@ from proxy.core.exchange import Awaited, Exchange
 from proxy.core.policy import Timeouts
 from proxy.core.target import Target
 from proxy.wire.resolver import Resolver
+from proxy.wire.vanished import notice
 
 # RFC 8305 section 5: the recommended delay before the next address is tried as well.
 _ATTEMPT_DELAY_S = 0.25
@@ -45,6 +47,7 @@ class Dialer:
     def __init__(self, resolver: Resolver, clock: Callable[[], float]) -> None:
         self._resolver = resolver
         self._clock = clock
+        self._racing = 0
 
     async def connect(
         self, exchange: Exchange, target: Target, timeouts: Timeouts, factory: Callable[[], _P]
@@ -63,7 +66,13 @@ class Dialer:
         exchange.dns_s = resolved - began
         exchange.wait_for(Awaited.CONNECTION, timeouts.connect, resolved)
         try:
-            sock = await aiohappyeyeballs.start_connection(infos, happy_eyeballs_delay=_ATTEMPT_DELAY_S)
+            self._racing += 1
+            delay_s = _ATTEMPT_DELAY_S if self._racing <= MAX_RACES else None
+            try:
+                sock = await aiohappyeyeballs.start_connection(infos, happy_eyeballs_delay=delay_s)
+            finally:
+                self._racing -= 1
+            notice(sock, max(timeouts.body_idle, timeouts.head))
             _, protocol = await asyncio.get_running_loop().create_connection(factory, sock=sock)
         except OSError as error:
             raise _translated(error) from error
