@@ -24,7 +24,7 @@ IDLE_CLIENT_BYTES = 9 * KIB
 # On top of twice `max_head`, which we and aiohttp each keep.
 EXCHANGE_BYTES = 24 * KIB
 # One direction of an exchange, its peer not reading: content that waits, and a transport's buffer.
-STALLED_BYTES = 224 * KIB
+STALLED_BYTES = 256 * KIB
 TUNNEL_BYTES = 15 * KIB
 STALLED_TUNNEL_BYTES = 320 * KIB
 IDLE_UPSTREAM_BYTES = 5 * KIB
