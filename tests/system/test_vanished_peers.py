@@ -1,4 +1,4 @@
-"""A client behind a network that begins to drop everything, without FIN or RST: its tunnel ends all the same."""
+"""A client behind a network that begins to drop everything, without FIN or RST: its tunnel still ends."""
 
 import os
 import socket
