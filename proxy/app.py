@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 
 from aiohttp import web
@@ -18,6 +19,7 @@ from proxy.control.admin import application
 from proxy.control.credentials_file import CredentialsFile
 from proxy.control.metrics import Metrics
 from proxy.core.acl import OwnListeners
+from proxy.core.budget import descriptors, fitted
 from proxy.core.errors import Draining
 from proxy.core.exchange import Entry, Exchange
 from proxy.core.policies import Policies
@@ -25,6 +27,7 @@ from proxy.core.policy import Endpoint, Settings
 from proxy.core.registry import Circuits
 from proxy.core.routes import Routes
 from proxy.wire.deadlines import Deadlines
+from proxy.wire.descriptors import raise_limit
 from proxy.wire.dialer import Dialer
 from proxy.wire.forward import Forwarding
 from proxy.wire.handler import Handler
@@ -35,6 +38,7 @@ from proxy.wire.naming import Naming
 from proxy.wire.pool import Pool
 from proxy.wire.resolver import Resolver
 from proxy.wire.tunnel import Tunnels
+from proxy.wire.vanished import notice
 
 # An exchange leaves no cyclic garbage behind, so there is little to find; by default it would be looked for
 # with every tenth request, among all that 64 clients have under way.
@@ -90,10 +94,11 @@ class Sidecar:
         self.tunnels = Tunnels(dialer, clock, settings.limits)
         forwarding = Forwarding(self.pool, self.tunnels, clock, settings.limits, heads)
         self.deadlines = Deadlines(clock, self._tick)
+        self._policies = Policies(settings, self._own)
         self.handler = Handler(
             name=self.name,
             circuits=self.circuits,
-            policies=Policies(settings, self._own),
+            policies=self._policies,
             deadlines=self.deadlines,
             carries={
                 Entry.FORWARD: forwarding.carry,
@@ -178,6 +183,8 @@ class Sidecar:
                     self._servers[key] = await loop.create_server(
                         listener, endpoint.host, endpoint.port, backlog=1024
                     )
+                for listening in self._servers[key].sockets:
+                    notice(listening, self._policies.longest_body_idle_s)
         except ListenError:
             await self.stop()
             raise
@@ -258,6 +265,11 @@ async def run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
+    available = raise_limit()
+    limits, clamped = fitted(settings.limits, available)
+    if clamped:
+        log.limits_clamped(clamped, available, descriptors(settings.limits))
+    settings = replace(settings, limits=limits)
     sidecar = Sidecar(settings)
     await sidecar.start()
     # What has been built so far stays for ever: the collector need not look at it again.

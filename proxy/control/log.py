@@ -16,7 +16,7 @@ import logging
 import os
 import select
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from threading import RLock
 from typing import BinaryIO, TextIO
 
@@ -26,6 +26,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 
 from proxy import __version__
 from proxy.core import policy
+from proxy.core.budget import Clamped
 from proxy.core.errors import AuthenticationRequired, ProxyInternalError
 from proxy.core.exchange import Exchange, Source
 from proxy.core.listeners import Listener
@@ -315,6 +316,16 @@ def egress(settings: policy.Settings) -> None:
         connect_ports=str(rules.connect_ports),
         upstreams_with_rules=sum(bool(upstream.egress.values) for upstream in settings.upstreams),
         internal_routes=sum(route.internal for route in settings.routes),
+    )
+
+
+def limits_clamped(clamped: Iterable[Clamped], available: int, wanted: int) -> None:
+    """Warns that there are fewer descriptors than the limits could take, and says what holds instead."""
+    _logger().warning(
+        "limits lowered: too few descriptors (raise the hard limit, ulimit -Hn, or lower them yourself)",
+        descriptors=available,
+        wanted=wanted,
+        **{each.name: f"{each.wanted} -> {each.to}" for each in clamped},
     )
 
 

@@ -50,6 +50,14 @@ class Policies:
         ]
         self._found: dict[tuple[str, int], _Pair] = {}
 
+    @property
+    def longest_body_idle_s(self) -> float:
+        """The longest `timeouts.body_idle` of all, in seconds: whom a client will call is not known."""
+        return max(
+            float(policy.timeouts.body_idle)
+            for policy in (self.general, *(pair.open for _, pair in self._entries))
+        )
+
     def of(self, host: str, port: int, *, is_internal: bool = False) -> UpstreamPolicy:
         """The settings of an upstream.
 

@@ -6,8 +6,6 @@ request gets an answer of our own, and a client that is slow or idle has so much
 """
 
 import asyncio
-import socket
-import struct
 from contextlib import suppress
 from typing import Any, cast
 
@@ -15,10 +13,12 @@ from aiohttp import StreamReader, web
 
 from proxy.core.errors import ClientTimeout, HeadTooLarge, TargetTooLong
 from proxy.core.exchange import Entry, Exchange
+from proxy.wire.reading import Door
 from proxy.wire.request_bytes import ChunkedEnd, RequestBytes
 from proxy.wire.roles import Line, Neighbours, TunnelClient, TunnelSink
 from proxy.wire.unparsed import unparsed
 from proxy.wire.unsent import unsent
+from proxy.wire.vanished import allow_stalling, reset
 from proxy.wire.written import CLOSE
 
 # For how long what a client still sends is thrown away, so that it gets to read its answer (RFC 9112
@@ -138,8 +138,10 @@ class ClientConnection(web.RequestHandler):
     def take_over(self, tunnel: TunnelClient) -> None:
         """Hands the connection to a tunnel; what the client has sent behind its request comes first."""
         self.tunnel = tunnel
-        # Typed for aiohttp's WebSocket reader, of which it calls these two methods alone.
-        self.set_parser(cast("Any", TunnelSink(tunnel)))
+        # aiohttp's timer, which would keep quiet anyhow, takes half a kilobyte.
+        self.keep_alive(val=False)
+        allow_stalling(self._own_transport)
+        self.set_parser(cast("Any", TunnelSink(tunnel)))  # typed for a WebSocket reader
         if self._is_ahead:
             # Its turn has come. aiohttp, which holds little yet, has not paused it and will not resume it.
             self._read_on()
@@ -155,10 +157,7 @@ class ClientConnection(web.RequestHandler):
         if transport is None:
             return
         if ends_by_close:
-            # Without this the kernel sends a FIN for an aborted connection as well.
-            raw = transport.get_extra_info("socket")
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            transport.abort()
+            reset(transport)
         elif self.writing_paused:
             # A client that does not read would keep an orderly end waiting for ever.
             transport.abort()
@@ -256,6 +255,7 @@ class ClientConnection(web.RequestHandler):
         """A client has connected."""
         super().connection_made(transport)
         self._own_transport = cast("asyncio.Transport", transport)  # uvloop's is none of its subclasses
+        self._own_transport.set_protocol(Door(self))
         self._clients.joined(self)
 
     def data_received(self, data: bytes) -> None:

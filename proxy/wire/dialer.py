@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import aiohappyeyeballs
 
+from proxy.core.budget import MAX_RACES
 from proxy.core.errors import (
     ConnectionLimitReached,
     ConnectionRefused,
@@ -25,6 +26,7 @@ from proxy.core.exchange import Awaited, Exchange
 from proxy.core.policies import UpstreamPolicy
 from proxy.core.target import Target
 from proxy.wire.resolver import AddressInfo, Resolver
+from proxy.wire.vanished import notice
 
 # RFC 8305 section 5: the recommended delay before the next address is tried as well.
 _ATTEMPT_DELAY_S = 0.25
@@ -56,6 +58,7 @@ class Dialer:
     def __init__(self, resolver: Resolver, clock: Callable[[], float]) -> None:
         self._resolver = resolver
         self._clock = clock
+        self._racing = 0
 
     async def connect(
         self, exchange: Exchange, target: Target, policy: UpstreamPolicy, factory: Callable[[], _P]
@@ -77,8 +80,9 @@ class Dialer:
         infos = _vetted(exchange, target, policy, infos)
         exchange.wait_for(Awaited.CONNECTION, timeouts.connect, resolved)
         try:
-            sock = await aiohappyeyeballs.start_connection(infos, happy_eyeballs_delay=_ATTEMPT_DELAY_S)
+            sock = await self._race(infos)
             _refuse_itself(sock)
+            notice(sock, max(timeouts.body_idle, timeouts.head))
             _, protocol = await asyncio.get_running_loop().create_connection(factory, sock=sock)
         except OSError as error:
             raise _translated(error) from error
@@ -86,6 +90,17 @@ class Dialer:
         exchange.connect_s = connected - resolved
         exchange.wait_over(connected)
         return protocol
+
+    async def _race(self, infos: list[AddressInfo]) -> socket.socket:
+        """The first connection that stands, to one of these addresses."""
+        if len(infos) == 1:
+            return await aiohappyeyeballs.start_connection(infos)
+        delay_s = _ATTEMPT_DELAY_S if self._racing < MAX_RACES else None
+        self._racing += 1
+        try:
+            return await aiohappyeyeballs.start_connection(infos, happy_eyeballs_delay=delay_s)
+        finally:
+            self._racing -= 1
 
 
 def _vetted(

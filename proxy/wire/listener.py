@@ -5,13 +5,15 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from proxy.core.budget import TURNED_AWAY
 from proxy.core.errors import ConnectionLimitReached
 from proxy.core.exchange import Entry
 from proxy.core.policy import Limits, Timeouts
 from proxy.wire.client import ClientConnection
 from proxy.wire.roles import Line
 
-READ_BUFFER = 64 * 1024
+# Content that was not read yet: aiohttp holds twice as much, and one piece more that has come by then.
+READ_BUFFER = 16 * 1024
 # aiohttp's own timer cannot tell a slow head from an idle client, so the sweep closes both before it.
 _OUT_OF_REACH_S = 1e8
 
@@ -46,7 +48,7 @@ class Clients:
         idle = [other for other in self._all if other.is_idle and other is not client]
         if idle:
             min(idle, key=_idle_since).leave()
-        elif len(self._all) <= 2 * self._most:
+        elif len(self._all) <= self._most + TURNED_AWAY:
             self._line.turn_away(
                 client,
                 ConnectionLimitReached("limits.max_connections clients are connected", reason="local_limit"),
@@ -99,6 +101,8 @@ class Listener(web.Server):
             "loop": asyncio.get_running_loop(),
             "access_log": None,
             "auto_decompress": False,
+            # They inherit it from the listening socket, see `vanished.py`.
+            "tcp_keepalive": False,
             "keepalive_timeout": _OUT_OF_REACH_S,
             # How long content that is thrown away behind an answer may take to arrive.
             "lingering_time": 2.0,

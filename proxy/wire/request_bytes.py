@@ -19,7 +19,7 @@ class RequestBytes:
         max_bytes: of a head that is not whole yet.
     """
 
-    __slots__ = ("_bytes", "_is_all", "_max_bytes", "_pieces")
+    __slots__ = ("_is_all", "_max_bytes", "_sent")
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -31,32 +31,33 @@ class RequestBytes:
         Args:
             is_all: whether the head begins with the next piece, and not in the middle of an earlier one.
         """
-        self._pieces: list[bytes] = []
-        self._bytes = 0
+        # One run of bytes: as objects of their own, pieces of a few bytes would take far more than they hold.
+        self._sent: bytes | bytearray = b""
         self._is_all = is_all
 
     def add(self, piece: bytes) -> bool:
         """Takes what has come; returns whether that is too much for a head that is not whole."""
-        self._pieces.append(piece)
-        self._bytes += len(piece)
-        return self._bytes > self._max_bytes and _END_OF_HEAD not in self._sent()
+        if not self._sent:
+            # RFC 9112 section 2.2: empty lines before a request are ignored.
+            self._sent = piece.lstrip(_LINE_ENDS)
+        else:
+            if isinstance(self._sent, bytes):
+                self._sent = bytearray(self._sent)
+            self._sent += piece
+        return len(self._sent) > self._max_bytes and _END_OF_HEAD not in self._sent
 
     @property
     def is_one_line(self) -> bool:
         """Whether not even the request line is whole."""
-        return b"\n" not in self._sent()
+        return b"\n" not in self._sent
 
     def chunked_end(self) -> "ChunkedEnd | None":
         """Follows the chunks behind the head; None if nobody can tell where they began."""
         if not self._is_all:
             return None
         end = ChunkedEnd()
-        end.feed(self._sent().partition(_END_OF_HEAD)[2])
+        end.feed(bytes(self._sent.partition(_END_OF_HEAD)[2]))
         return end
-
-    def _sent(self) -> bytes:
-        # RFC 9112 section 2.2: empty lines before a request are ignored.
-        return b"".join(self._pieces).lstrip(_LINE_ENDS)
 
 
 class ChunkedEnd:

@@ -24,8 +24,10 @@ from proxy.core.outcome import NEUTRAL, SUCCESS, FailureKind, failed
 from proxy.core.policy import Limits
 from proxy.wire.call import Call
 from proxy.wire.dialer import Dialer
+from proxy.wire.reading import ReadsLittle
 from proxy.wire.responses import CONNECT_ESTABLISHED
 from proxy.wire.unsent import unsent
+from proxy.wire.vanished import allow_stalling
 from proxy.wire.written import CLOSE
 
 # How long the other side may be silent once one side has closed.
@@ -64,6 +66,8 @@ class Tunnels:
                 call.exchange, call.target, call.policy, lambda: Tunnel(call, self._clock)
             )
             call.permit.connected(self._clock())
+            # For up to an hour nobody asks for the fields of the request any more.
+            del call.head
             call.exchange.status = 200
             call.exchange.source = Source.PROXY
             with tunnel:
@@ -75,7 +79,7 @@ class Tunnels:
     async def carry_on(
         self,
         call: Call,
-        hand_over: Callable[[asyncio.Protocol], asyncio.Transport | None],
+        hand_over: Callable[[asyncio.BaseProtocol], asyncio.Transport | None],
         answer: bytes,
         tail: bytes,
     ) -> None:
@@ -111,8 +115,30 @@ def _full() -> ConnectionLimitReached:
     return ConnectionLimitReached("limits.max_tunnels tunnels are open", reason="local_limit")
 
 
-class Tunnel(asyncio.Protocol):
+class Tunnel(ReadsLittle):
     """One tunnel, and the upstream's end of it; the client's end calls the `client_` methods."""
+
+    __slots__ = (
+        "__weakref__",
+        "_client",
+        "_client_ended",
+        "_client_full",
+        "_clock",
+        "_done",
+        "_early",
+        "_error",
+        "_established",
+        "_exchange",
+        "_head_s",
+        "_idle_s",
+        "_permit",
+        "_unsent_down",
+        "_unsent_up",
+        "_upstream",
+        "_upstream_ended",
+        "_upstream_full",
+        "_upstream_lost",
+    )
 
     def __init__(self, call: Call, clock: Callable[[], float]) -> None:
         self._exchange = call.exchange
@@ -120,17 +146,18 @@ class Tunnel(asyncio.Protocol):
         self._client = call.client
         self._clock = clock
         timeouts = call.policy.timeouts
-        self._head_s = float(timeouts.head)
-        self._idle_s = float(timeouts.tunnel_idle)
+        self._head_s: float = timeouts.head
+        self._idle_s: float = timeouts.tunnel_idle
         self._upstream: asyncio.Transport | None = None
         self._established = 0.0
         self._upstream_lost = False
-        self._early: list[bytes] = []
+        self._early: list[bytes] | None = None
         self._client_ended = False
         self._client_full = False
         self._upstream_full = False
         self._upstream_ended = False
-        self._waiting = [0, 0]
+        self._unsent_down = 0
+        self._unsent_up = 0
         self._done: asyncio.Future[None] | None = None
         self._error: ProxyError | None = None
 
@@ -160,8 +187,10 @@ class Tunnel(asyncio.Protocol):
         if self._upstream_full:
             # What came behind the request was enough; taking over has made the client be read again.
             transport.pause_reading()
-        for piece in self._early:
+        early, self._early = self._early, None
+        for piece in early or ():
             self.data_received(piece)
+        del early
         if self._upstream is None:
             self._end(None)
         elif not self._upstream_ended:
@@ -218,17 +247,12 @@ class Tunnel(asyncio.Protocol):
 
     def sweep(self, now: float) -> None:
         """Renews the deadline while either side still takes what was written to it, however slowly."""
-        waiting = [
-            0 if transport is None else unsent(transport)
-            for transport in (self._client.transport, self._upstream)
-        ]
-        if any(left < before for left, before in zip(waiting, self._waiting, strict=True)):
-            self._renew(now)
-        self._waiting = waiting
-
-    def _renew(self, now: float) -> None:
-        if self._permit.settled:
+        client, upstream = self._client.transport, self._upstream
+        down = 0 if client is None else unsent(client)
+        up = 0 if upstream is None else unsent(upstream)
+        if (down < self._unsent_down or up < self._unsent_up) and self._permit.settled:
             self._exchange.deadline = now + self._idle_s
+        self._unsent_down, self._unsent_up = down, up
 
     def client_paused(self) -> None:
         """Stops reading from the upstream while the client is slow."""
@@ -247,6 +271,7 @@ class Tunnel(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keeps the transport."""
         self._upstream = cast("asyncio.Transport", transport)  # uvloop's is none of its subclasses
+        allow_stalling(self._upstream)
         peer = transport.get_extra_info("peername")
         self._exchange.address = peer[0] if peer else None
 
@@ -254,7 +279,7 @@ class Tunnel(asyncio.Protocol):
         """Passes bytes on to the client; the first ones are the evidence that the upstream works."""
         if self._done is None:
             # The client must have its 200 first. A loop may read once more after it was told to pause.
-            self._early.append(data)
+            self._early = [*(self._early or ()), data]
             if self._upstream is not None:
                 self._upstream.pause_reading()
             return

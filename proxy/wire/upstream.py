@@ -13,12 +13,10 @@ from typing import Protocol, Self, cast
 
 from proxy.core.errors import ConnectionTerminated, HttpResponseIncomplete, KeptAliveClosed
 from proxy.wire.parser import ResponseHead, ResponseParser
+from proxy.wire.reading import READ_SIZE, ReadsLittle
 
-# So much content waits for the client at most, and so much is read at once; a hundred slow clients must not
-# take much memory. All connections read into one buffer, since what was read is copied out of it at once.
-HIGH_WATER = 64 * 1024
-_READ_SIZE = 64 * 1024
-_BUFFER = memoryview(bytearray(_READ_SIZE))
+# So much content waits for the client before nothing more is read; one piece more may have come by then.
+HIGH_WATER = 16 * 1024
 
 
 class Owner(Protocol):
@@ -31,7 +29,7 @@ class Owner(Protocol):
         """It has ended while no exchange was on it."""
 
 
-class UpstreamConnection(asyncio.BufferedProtocol):
+class UpstreamConnection(ReadsLittle):
     """A connection to one address of one upstream; the `with` around an exchange gives it back.
 
     Args:
@@ -219,7 +217,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._parser = None
         self.reused = True
 
-    def hand_over(self, successor: asyncio.Protocol) -> asyncio.Transport | None:
+    def hand_over(self, successor: asyncio.BaseProtocol) -> asyncio.Transport | None:
         """Leaves the connection to another protocol, which ends it; None if it is lost."""
         transport, self.transport = self.transport, None
         self._lost = True
@@ -244,14 +242,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is none of its subclasses
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if peer else None
-
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 -- as asyncio has it
-        """Where the loop puts what it reads."""
-        return _BUFFER
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Takes what has been read."""
-        self.data_received(bytes(_BUFFER[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         """Parses what has arrived; on an idle connection it is the end of it."""
@@ -298,7 +288,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if raw is None or raw.fileno() < 0:
             return
         with suppress(OSError):
-            while parser.buffered <= HIGH_WATER and (received := os.read(raw.fileno(), _READ_SIZE)):
+            while parser.buffered <= HIGH_WATER and (received := os.read(raw.fileno(), READ_SIZE)):
                 parser.feed(received)
 
     def pause_writing(self) -> None:

@@ -146,7 +146,10 @@ async def test_when_full_the_longest_idle_client_goes(start: Start) -> None:
                     assert (await client.answer()).status == 400
 
 
-async def test_when_full_of_busy_clients_a_new_one_is_told_so(start: Start) -> None:
+async def test_when_full_of_busy_clients_a_new_one_is_told_so(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.wire.listener.TURNED_AWAY", 1)
     proxy = await start(limits=Limits(max_connections=1), timeouts=TIMES)
     async with ScriptedUpstream([Do.STALL]) as upstream, await Client.connect(proxy.port) as busy:
         await busy.send(get(f"http://{upstream.authority}/"))
@@ -155,7 +158,7 @@ async def test_when_full_of_busy_clients_a_new_one_is_told_so(start: Start) -> N
             answer = await other.answer()
             assert (answer.status, answer.header("X-Breaker-Reason")) == (503, "local_limit")
             assert answer.header("Retry-After") == "1"
-            # Those who are told so take no more room than those who are served.
+            # Only so many are told so at once.
             async with await Client.connect(proxy.port) as third:
                 assert await third.rest() == b""
         await until(lambda: len(proxy.sidecar.clients) == 1)

@@ -1,0 +1,86 @@
+"""What the limits can take at most, of descriptors and of memory, and what fits if there is less.
+
+The figures of memory were measured (bench/memory) and are rounded up; docs/limits.md tells the formula.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from proxy.core.policy import Limits
+
+# Clients beyond `max_connections` that are being told to go; others are closed at once.
+TURNED_AWAY = 64
+# Exchanges that may race the addresses of a name at once (RFC 8305), and what each opens besides the one
+# connection that it keeps: the dialer tries four addresses of each family. Others try one after another.
+MAX_RACES = 32
+EXTRA_ATTEMPTS = 7
+# The event loop, standard streams, the log, listeners, the resolver's sockets, clients of the admin server.
+FIXED = 64
+
+KIB = 1024
+# Bytes, each with some room above what was measured.
+BASE_BYTES = 64 * 1024 * KIB
+IDLE_CLIENT_BYTES = 9 * KIB
+# On top of twice `max_head`, which we and aiohttp each keep.
+EXCHANGE_BYTES = 24 * KIB
+# One direction of an exchange, its peer not reading: content that waits, and a transport's buffer.
+STALLED_BYTES = 256 * KIB
+TUNNEL_BYTES = 15 * KIB
+STALLED_TUNNEL_BYTES = 320 * KIB
+IDLE_UPSTREAM_BYTES = 5 * KIB
+CIRCUIT_BYTES = 3 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class Clamped:
+    """A limit that was lowered."""
+
+    name: str
+    wanted: int
+    to: int
+
+
+def descriptors(limits: Limits) -> int:
+    """How many descriptors the limits can take: each client may have a connection to an upstream."""
+    return 2 * limits.max_connections + TURNED_AWAY + MAX_RACES * EXTRA_ATTEMPTS + limits.idle_total + FIXED
+
+
+def fitted(limits: Limits, available: int) -> tuple[Limits, tuple[Clamped, ...]]:
+    """The limits that so many descriptors are enough for, and which of them had to be lowered.
+
+    Idle connections go first, down to a tenth of what there is; each connection of a client takes two. At
+    least one client may always connect.
+    """
+    if descriptors(limits) <= available:
+        return limits, ()
+    spare = max(0, available - TURNED_AWAY - MAX_RACES * EXTRA_ATTEMPTS - FIXED)
+    idle_total = min(limits.idle_total, max(spare // 10, spare - 2 * limits.max_connections))
+    max_connections = min(limits.max_connections, max(1, (spare - idle_total) // 2))
+    lowered = replace(
+        limits,
+        max_connections=max_connections,
+        max_tunnels=min(limits.max_tunnels, max_connections),
+        idle_total=idle_total,
+    )
+    return lowered, tuple(_differences(limits, lowered))
+
+
+def memory_bytes(limits: Limits) -> int:
+    """How much memory the process can take: all tunnels, and else exchanges, stalled in both directions."""
+    tunnels = min(limits.max_tunnels, limits.max_connections)
+    exchanges = limits.max_connections - tunnels
+    return (
+        BASE_BYTES
+        + tunnels * (TUNNEL_BYTES + STALLED_TUNNEL_BYTES)
+        + exchanges * (EXCHANGE_BYTES + 2 * limits.max_head + 2 * STALLED_BYTES)
+        + TURNED_AWAY * IDLE_CLIENT_BYTES
+        + limits.idle_total * IDLE_UPSTREAM_BYTES
+        + limits.max_circuits * CIRCUIT_BYTES
+    )
+
+
+def _differences(limits: Limits, lowered: Limits) -> Iterator[Clamped]:
+    for name in ("max_connections", "max_tunnels", "idle_total"):
+        wanted, to = getattr(limits, name), getattr(lowered, name)
+        if to != wanted:
+            yield Clamped(f"limits.{name}", wanted, to)

@@ -1,0 +1,75 @@
+"""What the limits take, and what is left of them where there is less."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.core.budget import (
+    EXTRA_ATTEMPTS,
+    FIXED,
+    MAX_RACES,
+    TURNED_AWAY,
+    Clamped,
+    descriptors,
+    fitted,
+    memory_bytes,
+)
+from proxy.core.policy import Limits
+
+BESIDES = TURNED_AWAY + MAX_RACES * EXTRA_ATTEMPTS + FIXED
+
+
+def test_the_defaults_take_two_for_each_client_and_some_more() -> None:
+    assert descriptors(Limits()) == 2 * 2000 + 512 + BESIDES == 4864
+
+
+@pytest.mark.parametrize("available", [4864, 1_000_000])
+def test_what_fits_is_left_alone(available: int) -> None:
+    assert fitted(Limits(), available) == (Limits(), ())
+
+
+def test_what_does_not_fit_is_lowered_and_told() -> None:
+    limits, clamped = fitted(Limits(), 1024)
+    assert (limits.max_connections, limits.max_tunnels, limits.idle_total) == (302, 302, 67)
+    assert clamped == (
+        Clamped("limits.max_connections", 2000, 302),
+        Clamped("limits.max_tunnels", 1000, 302),
+        Clamped("limits.idle_total", 512, 67),
+    )
+
+
+def test_idle_connections_go_first() -> None:
+    limits, clamped = fitted(Limits(max_connections=100, max_tunnels=100), BESIDES + 300)
+    assert (limits.max_connections, limits.max_tunnels, limits.idle_total) == (100, 100, 100)
+    assert clamped == (Clamped("limits.idle_total", 512, 100),)
+
+
+@given(
+    st.builds(
+        Limits,
+        max_connections=st.integers(1, 5000),
+        max_tunnels=st.integers(1, 5000),
+        idle_total=st.integers(0, 5000),
+    ),
+    st.integers(0, 20_000),
+)
+def test_what_is_left_fits_and_is_no_more_than_was_wanted(limits: Limits, available: int) -> None:
+    lowered, clamped = fitted(limits, available)
+    assert lowered.max_connections >= 1
+    assert lowered.max_tunnels <= limits.max_tunnels
+    assert lowered.max_connections <= limits.max_connections
+    assert lowered.idle_total <= limits.idle_total
+    assert (lowered == limits) is (not clamped)
+    if available >= BESIDES + 2:
+        assert descriptors(lowered) <= available
+
+
+def test_memory_grows_with_each_limit() -> None:
+    least = memory_bytes(Limits())
+    for name in ("max_connections", "max_head", "idle_total", "max_circuits"):
+        limits = Limits()
+        assert memory_bytes(replace(limits, **{name: 2 * getattr(limits, name)})) > least
+    # More tunnels than clients there cannot be.
+    assert memory_bytes(Limits(max_tunnels=2000)) == memory_bytes(Limits(max_tunnels=9000))
