@@ -4,6 +4,7 @@ Of loopback one address stands for the internet (`ways.PUBLIC`). The others are 
 the same port.
 """
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -456,6 +457,31 @@ async def test_our_own_listeners_are_no_upstreams_in_any_mode(start: Start, way:
         # None of these came in again by the other side.
         assert len(proxy.exchanges) == len(authorities)
     assert len(proxy.sidecar.circuits) == 0
+
+
+async def test_the_very_first_client_cannot_call_our_listeners_either(start: Start) -> None:
+    """While it starts: the reverse port's address takes a moment to find, and the others listen by then."""
+    ports = [free_port() for _ in range(3)]
+    proxy_at, admin_at = (Endpoint("127.0.0.1", port) for port in ports[:2])
+    listen = Listen(proxy=proxy_at, admin=admin_at, reverse=Endpoint("localhost", ports[2]))
+    told: list[Told] = []
+
+    async def call() -> None:
+        while True:
+            try:
+                client = await Client.connect(ports[0])
+            except ConnectionRefusedError:
+                continue
+            async with client:
+                for port in ports[:2]:
+                    await client.send(get(f"http://127.0.0.1:{port}/livez"))
+                    told.append(await hear(client))
+            return
+
+    first = asyncio.create_task(call())
+    await start(listen=listen, egress=ANY)
+    await first
+    assert [one.phrase for one in told] == ["Own listener", "Own listener"]
 
 
 HOST_RULES = {
