@@ -215,15 +215,15 @@ async def test_an_answer_that_changes_to_a_private_address(
 
 
 async def asked_anew(proxy: Running, way: Way, authority: str, dns: DnsServer) -> Told:
-    """Asks once what the proxy remembers is too old.
+    """Asks once what is remembered is too old: the proxy's by its clock, and that of c-ares.
 
-    c-ares forgets what it remembers for itself in a thread of its own, for which our clock is too fast.
+    c-ares forgets in a thread of its own, for which our clock is too fast, and each family by itself.
     """
     asked = len(dns.asked)
     while True:
         proxy.clock.now += LATER_S
         told = await way.ask(proxy, authority)
-        if len(dns.asked) > asked:
+        if {kind for _, kind in dns.asked[asked:]} == {"A", "AAAA"}:
             return told
 
 
@@ -509,6 +509,23 @@ async def test_a_host_that_is_denied_is_not_even_asked_for(
     assert str(proxy.exchanges[-1].outcome) == "neutral"
     assert len(proxy.sidecar.circuits) == 0
     assert denials(proxy) == {"denied_total{enforced=true,reason=host_denied}": 1}
+
+
+@pytest.mark.parametrize("host", ["inside.test", "127.0.0.1", "denied.test"])
+async def test_nothing_behind_a_refused_connect_is_carried_out(
+    start: Start, inside: Inside, host: str
+) -> None:
+    egress = Egress(allow=networks(PUBLIC), hosts=Hosts(deny=patterns("denied.test")))
+    async with (
+        DnsServer({"a.test": [PUBLIC], "inside.test": ["127.0.0.1"]}) as dns,
+        public(inside, [Expect(), Send(OK)]) as upstream,
+    ):
+        proxy = await TUNNEL.begin(start, dns=dns, egress=egress)
+        behind = get(f"http://a.test:{inside.port}/smuggled")
+        told = await TUNNEL.ask(proxy, f"{host}:{inside.port}", behind)
+        assert told.status == 502
+        assert upstream.connections == []
+    assert len(proxy.exchanges) == 1
 
 
 @each_way
