@@ -8,7 +8,7 @@ ARGS ?=
 WIRE := tests/wire tests/faults tests/fuzz tests/process tests/scale
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check format test test-system fuzz mutants bench-core bench-forward errors pictures clean
+.PHONY: help run demo check format test test-system fuzz mutants bench-core bench-forward errors classes pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -73,6 +73,9 @@ bench-forward: $(VENV)/.run ## what forwarding costs beside a plain aiohttp prox
 
 errors: $(VENV)/.dev ## write docs/errors.md anew, from the table of faults in tests/faults
 	cd tests && ../$(BIN)/python -m faults.document
+
+classes: $(VENV)/.run ## write the tables of docs/egress.md anew, from those of the program
+	$(BIN)/python docs/classes.py
 
 pictures: $(VENV)/.run ## draw the pictures of docs/circuits.md anew
 	$(BIN)/python docs/draw.py

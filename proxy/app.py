@@ -15,6 +15,7 @@ from aiohttp import web
 
 from proxy.control import log
 from proxy.control.admin import application
+from proxy.control.credentials_file import CredentialsFile
 from proxy.control.metrics import Metrics
 from proxy.core.acl import OwnListeners
 from proxy.core.errors import Draining
@@ -56,6 +57,9 @@ class Sidecar:
         clock: monotonic seconds.
         draw: a number from 0 to 1 at random, for the jitter of openings.
         on_exchange: told of each exchange at its end, beside metrics and log; must not raise.
+
+    Raises:
+        ConfigError: `listen.credentials_file` cannot be used.
     """
 
     def __init__(
@@ -68,6 +72,8 @@ class Sidecar:
     ) -> None:
         self.settings = settings
         self.name = settings.name or f"breaker-proxy-{secrets.token_hex(4)}"
+        path = settings.listen.credentials_file
+        self._credentials = None if path is None else CredentialsFile(path)
         self._clock = clock
         self._on_exchange = on_exchange
         self._draining = False
@@ -119,7 +125,9 @@ class Sidecar:
         )
 
     def _listener(self, routes: Routes | None) -> Listener:
-        naming = Naming(self.name, self.settings.limits.max_head, routes)
+        # Routes lead only where the configuration says, so whoever may call them need not be asked.
+        authenticate = None if routes is not None or self._credentials is None else self._credentials.check
+        naming = Naming(self.name, self.settings.limits.max_head, routes, authenticate)
         entry = Entry.FORWARD if routes is None else Entry.REVERSE
         return Listener(
             partial(self.handler.handle, naming), self.handler, self.clients, self.settings.limits, entry
@@ -220,6 +228,8 @@ class Sidecar:
         self.clients.sweep(now)
         self.pool.sweep(now)
         self.circuits.advance(now)
+        if self._credentials is not None:
+            self._credentials.look(now)
 
     def _report(self, exchange: Exchange, now: float) -> None:
         self.metrics.observe(exchange, now)
@@ -238,6 +248,7 @@ async def run(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT; a second one ends it at once.
 
     Raises:
+        ConfigError: a file that the settings name cannot be used.
         ListenError: an address is in use or is not ours.
     """
     log.configure(settings.log)

@@ -16,7 +16,7 @@ import logging
 import os
 import select
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from threading import RLock
 from typing import BinaryIO, TextIO
 
@@ -26,7 +26,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 
 from proxy import __version__
 from proxy.core import policy
-from proxy.core.errors import ProxyInternalError
+from proxy.core.errors import AuthenticationRequired, ProxyInternalError
 from proxy.core.exchange import Exchange, Source
 from proxy.core.listeners import Listener
 from proxy.core.outcome import Verdict
@@ -212,7 +212,8 @@ class AccessLog:
         if self._access is policy.AccessLog.OFF or (error is not None and error.refused):
             return
         failed = (
-            error is not None
+            # Many clients give their credentials only when asked.
+            (error is not None and not isinstance(error, AuthenticationRequired))
             or exchange.unenforced is not None
             or exchange.outcome.verdict is Verdict.FAILURE
             or (exchange.source is Source.UPSTREAM and (exchange.status or 0) >= 500)  # noqa: PLR2004 -- RFC 9110 section 15.6
@@ -226,6 +227,7 @@ class AccessLog:
         write(
             "exchange ended",
             entry=exchange.entry.value,
+            client_name=exchange.client_name,
             method=exchange.method,
             upstream=None if exchange.target is None else self._name(exchange.target),
             address=exchange.address,
@@ -287,6 +289,16 @@ def started(name: str, addresses: Mapping[str, policy.Endpoint]) -> None:
     """Says which addresses are listened on, by their keys under `listen`."""
     told = {key: str(endpoint) for key, endpoint in addresses.items()}
     _logger().info("started", version=__version__, name=name, **told)
+
+
+def credentials_read(path: str, *, names: int, tokens: int) -> None:
+    """Says that these tokens are valid from now on."""
+    _logger().info("credentials read", path=path, names=names, tokens=tokens)
+
+
+def credentials_kept(faults: Sequence[object]) -> None:
+    """Warns that the file with the tokens has changed and cannot be used: those from before stay valid."""
+    _logger().warning("credentials not changed", faults=[str(fault) for fault in faults])
 
 
 def egress(settings: policy.Settings) -> None:

@@ -214,14 +214,17 @@ def build(section: type, values: dict[str, Any]) -> Any:
     return section(**_all_built(section, values))
 
 
-def _all_built(section: type, values: dict[str, Any]) -> dict[str, Any]:
+def _all_built(section: type, values: dict[str, Any], *, in_part: bool = False) -> dict[str, Any]:
     kinds = _kinds_of(section)
-    return {name: _built(value, kinds[name]) for name, value in values.items()}
+    return {name: _built(value, kinds[name], in_part=in_part) for name, value in values.items()}
 
 
-def _built(value: Any, kind: _Kind) -> Any:
+def _built(value: Any, kind: _Kind, *, in_part: bool = False) -> Any:
     if isinstance(value, dict):
-        return Overlay(_all_built(kind.section, value)) if kind.is_overlay else build(kind.section, value)
+        # A section of an overlay is one as well: what is not written there stays as it is elsewhere.
+        if in_part or kind.is_overlay:
+            return Overlay(_all_built(kind.section, value, in_part=True))
+        return build(kind.section, value)
     if isinstance(value, list):
         return get_origin(kind.bare)(_built(item, kind.item) for item in value)
     return value

@@ -78,6 +78,12 @@ class Overlay(Generic[Section]):
     values: Mapping[str, Any] = field(default_factory=dict)
 
     def onto(self, base: Section) -> Section:
-        """The section with what was written in place of the base's."""
+        """The section with what was written in place of the base's, key by key in sections of it as well."""
+        if not self.values:
+            return base
+        laid = {
+            name: value.onto(getattr(base, name)) if isinstance(value, Overlay) else value
+            for name, value in self.values.items()
+        }
         # A section is a dataclass; only typeshed has a name for what they all are.
-        return replace(cast("Any", base), **self.values) if self.values else base
+        return cast("Section", replace(cast("Any", base), **laid))

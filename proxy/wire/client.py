@@ -8,6 +8,7 @@ request gets an answer of our own, and a client that is slow or idle has so much
 import asyncio
 import socket
 import struct
+from contextlib import suppress
 from typing import Any, cast
 
 from aiohttp import StreamReader, web
@@ -31,7 +32,6 @@ class ClientConnection(web.RequestHandler):
 
     Attributes:
         is_lost: whether it is gone.
-        received: how many bytes it has sent.
         entry: how targets are named where it has connected.
         tunnel: who has taken it over, if anybody has.
     """
@@ -55,7 +55,6 @@ class ClientConnection(web.RequestHandler):
         "_unsent",
         "entry",
         "is_lost",
-        "received",
         "tunnel",
     )
 
@@ -86,7 +85,6 @@ class ClientConnection(web.RequestHandler):
         self._unsent = 0
         self._lingering: asyncio.Future[None] | None = None
         self.is_lost = False
-        self.received = 0
         self.tunnel: TunnelClient | None = None
 
     # The exchange.
@@ -178,7 +176,9 @@ class ClientConnection(web.RequestHandler):
             lingering.set_result(None)
             return lingering
         if transport.can_write_eof():
-            transport.write_eof()
+            # asyncio raises if the client has reset the connection, of which the loop has yet to tell.
+            with suppress(OSError):
+                transport.write_eof()
         transport.resume_reading()
         return lingering
 
@@ -264,7 +264,6 @@ class ClientConnection(web.RequestHandler):
         While an exchange is under way only its content is wanted. aiohttp would queue whole requests, and
         behind malformed chunks an error for each piece that arrives.
         """
-        self.received += len(data)
         content = self._content
         if content is None:
             if self._lingering is not None:

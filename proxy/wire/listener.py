@@ -38,11 +38,6 @@ class Clients:
     def __len__(self) -> int:
         return len(self._all)
 
-    @property
-    def connected(self) -> tuple[ClientConnection, ...]:
-        """All of them, in no order."""
-        return tuple(self._all)
-
     def joined(self, client: ClientConnection) -> None:
         """Takes a client in; when full, the longest idle one goes, and without any the new one."""
         self._all.add(client)

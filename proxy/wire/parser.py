@@ -23,8 +23,12 @@ _KEEP_ALIVE = re.compile(rb"timeout=\"?([0-9]{1,6})\"?")
 _MAX_PIECES = 256
 _SWITCHING_PROTOCOLS = 101
 # What sloppy endpoints send and no one can smuggle with. `lenient_headers` is not among it: with it, a bare
-# CR or a line of spaces ends a head, and what follows passes for content.
+# CR or a line of spaces ends a head, and what follows passes for content. Nor is `lenient_keep_alive`: with
+# it, the length of an interim response that says `close` is added to that of the final one.
 _LENIENCIES = {"lenient_optional_cr_before_lf": True, "lenient_spaces_after_chunk_size": True}
+# Behind the size of a chunk llhttp then takes two LF for one line end, and others would not: of chunks it
+# would move the boundaries.
+_IN_CHUNKS = {"lenient_optional_cr_before_lf": False}
 # Of a reason phrase (RFC 9112 section 4); llhttp lets controls stand there.
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 # Members are looked up on their class in Python; these are asked for every piece.
@@ -228,10 +232,14 @@ class ResponseParser:
         self._content_left = length
         self.complete = framing is _NONE or (framing is _LENGTH and length == 0)
         self._overhead = 0
+        if framing is _CHUNKED and self._parser is not None:
+            self._parser.set_dangerous_leniencies(**_IN_CHUNKS)
 
     def on_chunk_header(self) -> None:
         """A chunk begins; behind a response without content it is excess."""
         self.excess = self.excess or self.complete
+        if self.head is None:
+            self._refuse_interim_content()
 
     def on_body(self, content: bytes) -> None:
         """A piece of content; what stood before it no longer counts against `max_head`."""
@@ -239,9 +247,7 @@ class ResponseParser:
             self.excess = True
             return
         if self.head is None:
-            # RFC 9110 section 15.2: an interim response ends with its head. llhttp gives one the content that
-            # its fields announce, and the client would take that for content of the final response.
-            self.fault = HttpProtocolError("an interim response has content")
+            self._refuse_interim_content()
             return
         self._overhead = 0
         if len(self._content) >= _MAX_PIECES:
@@ -266,6 +272,11 @@ class ResponseParser:
             self.tail = received[switch.args[0] :]
         else:
             self.excess = True
+
+    def _refuse_interim_content(self) -> None:
+        # RFC 9110 section 15.2: an interim response ends with its head. llhttp gives one the content that its
+        # fields announce, and the client would take that for content of the final response.
+        self._fail(HttpProtocolError("an interim response has content"))
 
     def _fail(self, fault: ProxyError) -> None:
         """Notes what is wrong; behind a complete message that only makes the connection unfit."""

@@ -7,6 +7,7 @@ side is leaving; after that it is a half-close, which passes on, and the other s
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, cast
 
@@ -205,7 +206,9 @@ class Tunnel(asyncio.Protocol):
             # What is on its way to the upstream still gets there; then the connection is lost, orderly.
             self._upstream.close()
         else:
-            self._upstream.write_eof()
+            # asyncio raises if the other side has reset the connection, of which the loop has yet to tell.
+            with suppress(OSError):
+                self._upstream.write_eof()
         self._half_closed()
         return True
 
@@ -275,7 +278,8 @@ class Tunnel(asyncio.Protocol):
         transport = self._client.transport
         if not self._permit.settled or self._client_ended or transport is None:
             return False
-        transport.write_eof()
+        with suppress(OSError):  # as above
+            transport.write_eof()
         self._half_closed()
         return True
 

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from proxy.control.config import ENVIRONMENT, FLAGS, ConfigError, Fault, load
 from proxy.control.convert import MAX_SECONDS, duration_text, parse_seconds, parse_size, size_text
 from proxy.core.egress import AllowedAddresses, Egress
+from proxy.core.errors import HttpRequestDenied
+from proxy.core.exchange import Entry, Exchange
 from proxy.core.overlay import HostPattern, Overlay
 from proxy.core.policies import Policies
 from proxy.core.policy import (
@@ -40,6 +42,7 @@ from proxy.core.policy import (
 from proxy.core.ports import Ports
 from proxy.core.scope import By, CircuitKey
 from proxy.core.statuses import Statuses
+from proxy.core.target import Target
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 DURATION = "expected a duration such as 250ms, 30s, 5m or 1h"
@@ -713,6 +716,18 @@ upstreams:
     assert found == [(1, 5, 20, 40, "418"), (2, 5, 60, 80, "429"), (20, 5, 20, 40, "418")]
 
 
+def test_what_is_not_written_of_the_hosts_of_an_upstream_stays(write: Callable[[str], Path]) -> None:
+    text = """
+egress: {hosts: {deny: [a.example.com], mode: report}}
+upstreams:
+- match: "*.example.com"
+  egress: {hosts: {mode: enforce}}
+"""
+    acl = Policies(load_file(write(text))).of("a.example.com", 80).acl
+    with pytest.raises(HttpRequestDenied):
+        acl.authorize(Exchange(Entry.FORWARD, "GET", 0), Target("http", "a.example.com", 80, "/", ""))
+
+
 def test_the_same_match_twice_is_allowed(write: Callable[[str], Path]) -> None:
     text = "upstreams: [{match: a, circuit: {open: 1s}}, {match: a, circuit: {open: 2s}}]"
     loaded = load_file(write(text))
@@ -751,9 +766,12 @@ def test_what_the_example_shows_in_comments_loads(write: Callable[[str], Path]) 
     assert loaded.upstreams[1].timeouts == Overlay({"head": Seconds(60)})
     assert [upstream.open_action for upstream in loaded.upstreams] == [None, OpenAction.CLOSE]
     assert loaded.listen == Listen(reverse=Endpoint("127.0.0.1", 3130))
-    assert [(str(route.host), str(route.path), str(route.upstream)) for route in loaded.routes] == [
-        ("None", "/stripe", "http://stripe-mock.internal:12111"),
-        ("*.hooks.internal", "/", "http://10.0.0.7:8080/base"),
+    routes = [
+        (str(route.host), str(route.path), str(route.upstream), route.internal) for route in loaded.routes
+    ]
+    assert routes == [
+        ("None", "/stripe", "http://stripe-mock.internal:12111", True),
+        ("*.hooks.internal", "/", "http://10.0.0.7:8080/base", True),
     ]
 
 
@@ -834,26 +852,23 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(content=st.binary() | st.text().map(lambda text: text.encode(errors="replace")))
-@settings(deadline=None)
 def test_any_content_loads_or_has_faults(scratch: Path, content: bytes) -> None:
     assert_loads_or_has_faults(scratch, content)
 
 
 @given(content=st.lists(TOKENS, max_size=30).map("".join))
 @example(content='"\\UFFFFFFFF"')
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 def test_any_tokens_load_or_have_faults(scratch: Path, content: str) -> None:
     assert_loads_or_has_faults(scratch, content.encode())
 
 
 @given(values=VALUES)
-@settings(deadline=None)
 def test_any_values_load_or_have_faults(scratch: Path, values: object) -> None:
     assert_loads_or_has_faults(scratch, json.dumps(values).encode())
 
 
 @given(text=st.text(st.characters(exclude_categories=())) | st.lists(TOKENS).map("".join))
-@settings(deadline=None)
 def test_any_variable_loads_or_has_faults(text: str) -> None:
     overrides = {"egress.addresses": text, "name": text, "drain.quiet": text}
     for fault in found(None, dict.fromkeys(ENVIRONMENT, text), overrides):

@@ -93,6 +93,7 @@ def test_the_line_of_an_exchange(stream: BinaryIO, lines: Lines) -> None:
         entry=Entry.FORWARD,
         method="POST",
         started=100.0,
+        client_name="ci",
         target=WEBHOOK,
         address="192.0.2.7",
         status=504,
@@ -118,6 +119,7 @@ def test_the_line_of_an_exchange(stream: BinaryIO, lines: Lines) -> None:
         "level": "warning",
         "event": "exchange ended",
         "entry": "forward",
+        "client_name": "ci",
         "method": "POST",
         "upstream": f"hooks.example.com:80#{HASH}",
         "address": "192.0.2.7",
@@ -147,6 +149,7 @@ def test_every_line_of_an_exchange_has_the_same_fields(stream: BinaryIO, lines: 
     first, second = lines()
     assert list(first) == list(second)
     assert first["error"] is first["reason"] is first["details"] is first["dns_s"] is None
+    assert first["client_name"] is None
     assert second["upstream"] is second["address"] is second["status"] is None
 
 
@@ -369,6 +372,25 @@ def test_the_life_of_the_process(stream: BinaryIO, lines: Lines) -> None:
     assert stopped["event"] == "stopped"
 
 
+def test_what_is_read_of_the_credentials(stream: BinaryIO, lines: Lines) -> None:
+    log.configure(policy.Log(), stream)
+    log.credentials_read("tokens", names=1, tokens=2)
+    log.credentials_kept(["tokens:1: wrong"])
+    read, kept = without_timestamps(lines())
+    assert read == {
+        "level": "info",
+        "event": "credentials read",
+        "path": "tokens",
+        "names": 1,
+        "tokens": 2,
+    }
+    assert kept == {
+        "level": "warning",
+        "event": "credentials not changed",
+        "faults": ["tokens:1: wrong"],
+    }
+
+
 def test_configure_holds_for_what_is_made_afterwards(stream: BinaryIO, lines: Lines, tmp_path: Path) -> None:
     with (tmp_path / "other").open("wb") as other:
         log.configure(ALL, other)
@@ -423,7 +445,7 @@ def test_a_faulty_record_does_not_raise_where_it_is_logged(
 @example(hostile="\ud800\udcff")
 @example(hostile="\r\n\x00\x1b[31m\x7f\x9b\u2028")
 @example(hostile='{"event": %s}' * 2)
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_hostile_values_stay_within_their_line(hostile: str, stream: BinaryIO, lines: Lines) -> None:
     log.configure(ALL, stream)
     stream.truncate(0)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from proxy.core.egress import Egress, HostRules, Hosts
 from proxy.core.overlay import HostPattern, Overlay
 from proxy.core.policy import CircuitPolicy, Seconds
 
@@ -75,3 +76,10 @@ def test_only_what_was_written_differs() -> None:
         consecutive_failures=7, open=Seconds(1)
     )
     assert Overlay[CircuitPolicy]().onto(base) is base
+
+
+def test_a_section_of_a_section_differs_only_in_what_was_written() -> None:
+    denied = (HostPattern("denied.example"),)
+    base = Egress(hosts=Hosts(deny=denied, mode=HostRules.REPORT))
+    laid = Overlay[Egress]({"hosts": Overlay[Hosts]({"mode": HostRules.ENFORCE})}).onto(base)
+    assert laid == Egress(hosts=Hosts(deny=denied))

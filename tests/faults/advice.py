@@ -18,6 +18,18 @@ _REQUEST = "mend the client; sending again changes nothing"
 _ASK_IT = "call it without the proxy (`curl --noproxy '*' -v`), and ask those who run it"
 
 ADVICE = {
+    "address_denied": Advice(
+        "the address of the upstream may not be called: `detail` says which setting forbids it, or that the"
+        " proxy itself listens there",
+        "the client's or the configuration's",
+        "if it is to be called, see [recipes](egress.md#recipes); `address` in the line `exchange ended` says"
+        " which it was",
+    ),
+    "authentication_required": Advice(
+        "the proxy asks for a token (`listen.credentials_file`); this client gave none, or a wrong one",
+        _CLIENT,
+        "write the name and the token into the proxy's URL; see [credentials](credentials.md)",
+    ),
     "bad_request": Advice(
         "the request breaks the rules of HTTP/1.1, could be read in two ways, or names no host and port",
         _CLIENT,
@@ -119,6 +131,11 @@ ADVICE = {
     "http_response_transfer_coding": Advice(
         "the upstream's answer has a transfer coding other than chunked", _UPSTREAM, _ASK_IT
     ),
+    "host_denied": Advice(
+        "`egress.hosts` does not let this host be called; `detail` says which list",
+        "the client's or the configuration's",
+        "if it may be called, change that list; see [egress](egress.md#order)",
+    ),
     "internal_error": Advice(
         "the proxy has a bug", _PROXY, "report it, with the lines of the log around `fault in an exchange`"
     ),
@@ -143,6 +160,11 @@ ADVICE = {
         _CLIENT,
         "set `HTTP_PROXY` to the proxy's address, instead of calling it like a server; metrics and health are"
         " on `listen.admin`, routes on `listen.reverse`",
+    ),
+    "port_denied": Advice(
+        "`egress.connect_ports` does not let a tunnel lead to this port",
+        "the client's or the configuration's",
+        "if it may be called, add the port there; see [egress](egress.md#order)",
     ),
     "proxy_loop_detected": Advice(
         "the request has been through this proxy before",

@@ -1,12 +1,22 @@
 """Faults of clients, and of their requests."""
 
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 from faults.by_upstreams import Provoke, asking_for
 from faults.stage import Stage
+from support.clients import connections
+from support.credentials import OTHER, field, line
 from support.dns import Trouble
+from support.sidecar import SETTINGS
 from support.turns import turns, until
 from support.upstream import Do, Expect, ScriptedUpstream, Send
 
+from proxy.core.egress import Egress, Hosts
 from proxy.core.exchange import Entry
+from proxy.core.overlay import HostPattern
+from proxy.core.ports import Ports
 from proxy.core.route import PathPrefix, Route, UpstreamUrl
 
 # More than the kernels of both sides and the client's own buffer hold.
@@ -18,7 +28,7 @@ TOO_MANY = 129
 async def slow_request_head(stage: Stage) -> None:
     await stage.begin()
     await stage.client.send(stage.request("GET")[:-2])
-    await until(lambda: any(client.received for client in stage.proxy.sidecar.clients.connected))
+    await until(lambda: not all(client.is_idle for client in connections(stage.proxy)))
     stage.proxy.clock.now += 15
 
 
@@ -34,12 +44,11 @@ async def stops_reading(stage: Stage) -> None:
         [Expect(), Send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % LONG), Send(b"x" * LONG), Do.STALL]
     )
     await stage.ask()
-    (client,) = stage.proxy.sidecar.clients.connected or [None]
+    (client,) = connections(stage.proxy)
     # A reader that nobody asks stops its transport by itself, once it holds enough.
     await until(lambda: not stage.client.writer.transport.is_reading())  # type: ignore[attr-defined]
-    await until(lambda: client is not None and client.writing_paused)
+    await until(lambda: client.writing_paused)
     await turns(200)
-    assert client is not None
     assert client.writing_paused
     stage.proxy.clock.now += 60
     await stage.proxy.report()
@@ -104,6 +113,13 @@ async def target_too_long(stage: Stage) -> None:
     await stage.client.send(stage.request("GET", path="/" + "a" * TOO_LARGE))
 
 
+async def no_token(stage: Stage) -> None:
+    tokens = Path(stage.ends.enter_context(TemporaryDirectory())) / "tokens"
+    tokens.write_text(line())
+    await stage.begin(listen=replace(SETTINGS.listen, credentials_file=str(tokens)))
+    await stage.ask("GET", field(token=OTHER))
+
+
 async def origin_form(stage: Stage) -> None:
     await stage.begin()
     await stage.client.send(b"GET /hook HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -112,6 +128,24 @@ async def origin_form(stage: Stage) -> None:
 async def no_route(stage: Stage) -> None:
     there = Route(upstream=UpstreamUrl.parse("http://a"), path=PathPrefix("/there"))
     await stage.begin(routes=(there,))
+    await stage.ask()
+
+
+async def odd_host(stage: Stage) -> None:
+    """Where a route names the upstream, the host of the request still finds the route."""
+    await stage.begin()
+    stage.authority = "0x7f.1:80"
+    asked = stage.request("GET").replace(b"Host: hooks.test", b"Host: 0x7f.1")
+    await stage.client.send(asked)
+
+
+async def host_denied(stage: Stage) -> None:
+    await stage.begin(egress=Egress(hosts=Hosts(deny=(HostPattern("*.invalid"),))))
+    await stage.ask()
+
+
+async def port_denied(stage: Stage) -> None:
+    await stage.begin(egress=Egress(connect_ports=Ports.parse([443])))
     await stage.ask()
 
 
@@ -130,8 +164,12 @@ PROVOKE: dict[str, Provoke] = {
     "too_many_fields": asking("GET", *["X: y"] * TOO_MANY),
     "unknown_version": asking("GET", version="2.0"),
     "unknown_coding": asking("POST", "Transfer-Encoding: gzip, chunked"),
+    "no_token": no_token,
     "origin_form": origin_form,
     "no_route": no_route,
+    "odd_host": odd_host,
+    "host_denied": host_denied,
+    "port_denied": port_denied,
     "loop": asking("GET", "Via: 1.1 testproxy"),
     "max_forwards": asking("OPTIONS", "Max-Forwards: 0"),
     "max_forwards_of_trace": asking("TRACE", "Max-Forwards: 0"),

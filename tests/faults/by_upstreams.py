@@ -4,14 +4,18 @@ import asyncio
 import os
 import resource
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 
-from faults.stage import Stage
+from faults.stage import WITH_ROUTES, Stage
 from support.dns import DnsServer, Known, Trouble
 from support.narrow import narrow_legs
+from support.ports import reserved
+from support.sidecar import SETTINGS
 from support.turns import turns, until
 from support.upstream import OK, Do, Expect, Script, Send, Wait
 
+from proxy.core.egress import Egress
 from proxy.core.policy import Bytes, Dns, Endpoint, Limits, Seconds, Timeouts
 from proxy.wire.upstream import UpstreamConnection
 
@@ -45,10 +49,11 @@ async def connect_timeout(stage: Stage) -> None:
     stage.proxy.clock.now += 3
 
 
-async def asking_for(stage: Stage, name: str, **names: Known) -> DnsServer:
+async def asking_for(stage: Stage, name: str, egress: Egress = SETTINGS.egress, **names: Known) -> DnsServer:
     """Asks for a name of a DNS server that knows these."""
     server = await stage.ends.enter_async_context(DnsServer({f"{name}.test": n for name, n in names.items()}))
-    await stage.begin(f"{name}.test:80", dns=Dns(servers=(Endpoint("127.0.0.1", server.port),)))
+    dns = Dns(servers=(Endpoint("127.0.0.1", server.port),))
+    await stage.begin(f"{name}.test:80", dns=dns, egress=egress)
     await stage.ask()
     return server
 
@@ -65,6 +70,22 @@ async def resolver_silent(stage: Stage) -> None:
     server = await asking_for(stage, "silent", silent=Trouble.SILENT)
     await server.question("silent.test")
     stage.proxy.clock.now += 5
+
+
+async def address_denied(stage: Stage) -> None:
+    await stage.refused(egress=Egress())
+    await stage.ask()
+
+
+async def addresses_of_name_denied(stage: Stage) -> None:
+    await asking_for(stage, "inside", egress=Egress(), inside=["127.0.0.1", "10.0.0.1", "::1"])
+
+
+async def own_listener(stage: Stage) -> None:
+    port = stage.ends.enter_context(reserved())
+    listen = replace(WITH_ROUTES, proxy=Endpoint("127.0.0.1", port))
+    await stage.begin(f"127.0.0.1:{port}", listen=listen)
+    await stage.ask()
 
 
 async def no_descriptor(stage: Stage) -> None:
@@ -177,6 +198,9 @@ PROVOKE: dict[str, Provoke] = {
     "no_such_name": no_such_name,
     "resolver_fails": resolver_fails,
     "resolver_silent": resolver_silent,
+    "address_denied": address_denied,
+    "addresses_of_name_denied": addresses_of_name_denied,
+    "own_listener": own_listener,
     "no_descriptor": no_descriptor,
     "silent": silent,
     "slow_head": slow_head,

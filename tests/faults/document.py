@@ -9,9 +9,22 @@ from pathlib import Path
 from faults.advice import ADVICE
 from faults.matrix import MATRIX, Cell, End, Row
 
-from proxy.core.errors import ProxyError
-from proxy.core.exchange import Entry
+from proxy.core.acl import Acl, OwnListeners
+from proxy.core.address import Network
+from proxy.core.egress import Egress, Hosts
+from proxy.core.errors import (
+    ConnectionLimitReached,
+    DestinationIpProhibited,
+    DestinationUnavailable,
+    HttpRequestDenied,
+    ProxyError,
+    ProxyInternalResponse,
+)
+from proxy.core.exchange import Entry, Exchange
+from proxy.core.overlay import HostPattern
+from proxy.core.ports import Ports
 from proxy.core.refusals import CIRCUIT_OPEN, REJECTION_REASONS, refused
+from proxy.core.target import from_authority_form
 from proxy.wire.responses import render
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "errors.md"
@@ -29,8 +42,10 @@ _HOW_TO_READ = """
 - A client that shows only the first line, as Go's do for `https://`, shows the [phrase](#by-phrase).
 - **No answer at all, or half of one?** An answer that has begun cannot become another one, so it is cut. Only
   the line `exchange ended` in the log says why, with the same words as `error`, `reason` and `details`.
-- A call that was refused at once, by a circuit or by a limit, has no such line. Circuits count their refusals
-  in `breaker_proxy_rejected_total`, and say in the line `circuit changed` why they opened.
+- A call that was refused at once, by a circuit or by a limit, has no such line, and one without a token only
+  with `log.access: all`. Circuits count their refusals in `breaker_proxy_rejected_total`, and say in the line
+  `circuit changed` why they opened. What rules refuse, and requests at fault, are counted in
+  `breaker_proxy_denied_total`.
 - `outcome` in the log is what the call said of its upstream. Only a `failure` brings a circuit nearer to
   opening (see [circuits](circuits.md#what-counts-as-what)).
 
@@ -62,6 +77,14 @@ is judged as [circuits](circuits.md#what-counts-as-what) says. A test provokes e
 - *connection*: whether it takes the client's next request. After a refused CONNECT it never does: what
   follows could be meant for the tunnel, and nobody may read it as a request.
 """
+# Those that have their reasons where they are made, or are but the parents of others.
+_TOLD_ELSEWHERE = {
+    ConnectionLimitReached,
+    DestinationUnavailable,
+    ProxyInternalResponse,
+    HttpRequestDenied,
+    DestinationIpProhibited,
+}
 _GOTTEN = {End.CUT: "cut", End.RESET: "reset", End.NOTHING: "nothing", End.LEFT: "has left"}
 
 
@@ -89,15 +112,31 @@ def told(reason: str) -> list[tuple[Entry, Cell]]:
 def reasons() -> dict[str, list[ProxyError]]:
     """Every reason that the product knows, with the errors that have it."""
     found = {reason: [refused(reason, HOST, 1)] for reason in REJECTION_REASONS}
-    for kind in _below(ProxyError):
-        error = kind("")
-        # A limit has its reason where it is met; the others of these types are but the parents of others.
-        if kind.__name__ == "ConnectionLimitReached":
-            error = kind("", reason="local_limit")
-        elif kind.__name__ in {"DestinationUnavailable", "ProxyInternalResponse"}:
-            continue
+    found["local_limit"] = [ConnectionLimitReached("", reason="local_limit")]
+    others = [kind("") for kind in _below(ProxyError) if kind not in _TOLD_ELSEWHERE]
+    for error in (*_denials(), *others):
         found.setdefault(error.reason, []).append(error)
     return found
+
+
+def _denials() -> Iterator[ProxyError]:
+    """What the rules say, each made to forbid the same tunnel; their refusals name the settings."""
+    target = from_authority_form("192.0.2.1:443")
+    own = OwnListeners(lambda _: True)
+    own.ports = frozenset({target.port})
+    here = HostPattern(target.host)
+    for rules in (
+        Acl(Egress(connect_ports=Ports.parse([80]))),
+        Acl(Egress(hosts=Hosts(deny=(here,)))),
+        Acl(Egress(hosts=Hosts(allow=()))),
+        Acl(Egress(), own),
+        Acl(Egress(deny=(Network.parse(target.host),))),
+        Acl(Egress()),
+    ):
+        try:
+            rules.authorize(Exchange(Entry.TUNNEL, "CONNECT", 0), target)
+        except ProxyError as error:
+            yield error
 
 
 def _below(kind: type[ProxyError]) -> Iterator[type[ProxyError]]:
@@ -135,7 +174,7 @@ def _phrases() -> Iterator[str]:
         waits = {cell.retry_after_s for cell in found if isinstance(cell.gets, int)}
         yield _line(
             phrase,
-            _status(status, found),
+            _status(status, [cell for entry, cell in told(reason) if entry is not Entry.TUNNEL]),
             _status(on_connect, [cell for entry, cell in told(reason) if entry is Entry.TUNNEL]),
             f"`{reason}`",
             f"`{error_type}`",
@@ -181,9 +220,7 @@ def _row(row: Row, notes: list[str]) -> Iterator[str]:
         gets = _GOTTEN[cell.gets] if isinstance(cell.gets, End) else str(cell.gets)
         yield _line(
             row.fault,
-            " ".join(
-                ["all" if len(entries) == len(Entry) else ", ".join(e.value for e in entries), *missing]
-            ),
+            " ".join([_named(entries), *missing]),
             gets,
             f"`{cell.reason}`" if cell.reason else "",
             str(cell.retry_after_s or ""),

@@ -78,6 +78,7 @@ def _http(fault: str, cell: Cell, tunnel: Cell | str) -> Row:
 _INSIDE = "all that follows its 200 is bytes to the proxy"
 _NO_CONTENT = "CONNECT has no content"
 _POOLED = "it never takes a kept-alive connection"
+_TUNNELS_ALONE = "the setting is for tunnels alone"
 
 _REFUSED = _own(502, "connection_refused", "failure(refused)")
 _UNREACHABLE = _own(502, "destination_ip_unroutable", "failure(unreachable)")
@@ -89,10 +90,16 @@ _HEAD_SIZE = _own(502, "http_response_header_section_size", "failure(malformed)"
 _CODING = _own(502, "http_response_transfer_coding", "failure(malformed)")
 _INCOMPLETE = _cut("http_response_incomplete", "failure(truncated)")
 _FULL = _own(503, "connection_limit_reached", "neutral", "local_limit", 1)
+# Rules come before admission; of a name the address is not known before.
+_ADDRESS = _own(502, "destination_ip_prohibited", None, "address_denied")
 
 
 def _bad(status: int, reason: str) -> Cell:
     return _closing(_own(status, "http_request_error", None, reason))
+
+
+def _denied(status: int, reason: str) -> Cell:
+    return _own(status, "http_request_denied", None, reason)
 
 
 def _open(reason: str, retry: int) -> Cell:
@@ -110,6 +117,11 @@ REACHING = {
     "resolver_silent": _anywhere(
         "the resolver does not answer within `timeouts.dns`", _own(504, "dns_timeout", "neutral")
     ),
+    "address_denied": _anywhere("`egress` forbids the address in the URL or in the route", _ADDRESS),
+    "addresses_of_name_denied": _anywhere(
+        "the name leads only to addresses that `egress` forbids", _ADDRESS._replace(books="neutral")
+    ),
+    "own_listener": _anywhere("the address is a listener of the proxy itself, with any `egress`", _ADDRESS),
     "no_descriptor": _anywhere("the proxy has no descriptor left for a connection", _FULL),
 }
 
@@ -198,6 +210,12 @@ REQUEST = {
     "too_many_fields": _anywhere("has more than `limits.max_fields` fields", _bad(431, "head_too_large")),
     "unknown_version": _anywhere("is neither HTTP/1.0 nor HTTP/1.1", _bad(505, "unknown_version")),
     "unknown_coding": _anywhere("has a transfer coding other than chunked", _bad(501, "unknown_coding")),
+    "no_token": Row(
+        "gives no valid token, where `listen.credentials_file` asks for one",
+        _own(407, "http_request_denied", None, "authentication_required"),
+        "its routes ask nobody",
+        _closing(_own(407, "http_request_denied", None, "authentication_required")),
+    ),
     "origin_form": Row(
         "names no upstream: origin-form on `listen.proxy`",
         _bad(400, "not_a_proxy_request"),
@@ -209,6 +227,21 @@ REQUEST = {
         "it has no routes",
         _own(404, "destination_not_found", None, "no_route"),
         "it has no routes",
+    ),
+    "odd_host": _anywhere(
+        "names a host that is none, or not clearly one (here: `0x7f.1`)", _bad(400, "bad_request")
+    ),
+    "host_denied": Row(
+        "names a host that `egress.hosts` forbids",
+        _denied(403, "host_denied"),
+        _denied(403, "host_denied"),
+        _closing(_denied(502, "host_denied")),
+    ),
+    "port_denied": Row(
+        "is for a port that is not in `egress.connect_ports`",
+        _TUNNELS_ALONE,
+        _TUNNELS_ALONE,
+        _closing(_denied(502, "port_denied")),
     ),
     "loop": _anywhere("has been through this proxy, as its Via says", _own(502, "proxy_loop_detected", None)),
     "max_forwards": _http(

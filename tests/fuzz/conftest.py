@@ -5,8 +5,10 @@ follow each other until the time is over, beginning with a seed at random, or wi
 names the seed of its batch, and `--fuzz-seed` repeats it.
 """
 
+import logging
 import random
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from fuzz.batches import Fuzz
@@ -48,13 +50,49 @@ def fuzz(pytestconfig: pytest.Config) -> Fuzz:
     return Fuzz(seconds, int(seed))
 
 
+class _Errors(logging.Handler):
+    """Keeps what is logged as an error."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.logged: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.logged.append(f"{record.getMessage()}: {record.exc_info and record.exc_info[1]!r}")
+
+
 @pytest.fixture
-async def stage(start: Start, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
+def errors() -> Iterator[list[str]]:
+    """What is logged as an error, by whomever."""
+    handler = _Errors()
+    logging.getLogger().addHandler(handler)
+    yield handler.logged
+    logging.getLogger().removeHandler(handler)
+
+
+@pytest.fixture
+def connected(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, int]]:
+    """Where anybody connects to, before it is done."""
+    addresses: set[tuple[str, int]] = set()
+    connect = socket.socket.connect
+
+    def noted(self: socket.socket, address: tuple[str, int]) -> None:
+        addresses.add(address[:2])
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", noted)
+    return addresses
+
+
+@pytest.fixture
+async def stage(
+    start: Start, errors: list[str], connected: set[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Stage]:
     """A proxy that refuses nobody for the upstreams' faults, and upstreams."""
     monkeypatch.setattr("proxy.wire.deadlines.TICK_S", _TICK_S)
     never_opens = CircuitPolicy(consecutive_failures=0, failure_ratio=0)
     # What mutation makes of a name leads nowhere.
     async with Upstreams() as upstreams, DnsServer({}) as dns:
         proxy = await start(circuit=never_opens, dns=Dns(servers=(Endpoint("127.0.0.1", dns.port),)))
-        yield Stage(proxy, upstreams)
+        yield Stage(proxy, upstreams, errors, connected)
         await proxy.sidecar.stop()

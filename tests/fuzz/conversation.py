@@ -5,14 +5,15 @@ when nothing has moved for some turns. What is tried depends on that, what is ri
 """
 
 import asyncio
+import re
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self, cast
 
-from fuzz.messages import TUNNEL, UPSTREAM
+from fuzz.messages import PORT, TUNNEL, UPSTREAM
 from fuzz.reading import Answer, Malformed, Request, answer_of, arrived_of
 from fuzz.strategies import Ending
 from support.sidecar import Running
@@ -27,6 +28,9 @@ _SWEEP_S, _SWEEPS = 0.5, 12
 # After how many turns without a move nothing will move; what is in flight may wait for the kernel.
 _QUIET_TURNS = 25
 _BUSY_TURNS = 150
+# IPv6 has a form for it (RFC 4291 section 2.5.5.2).
+_OWN_ADDRESSES = ("127.0.0.1", "::ffff:127.0.0.1", "::ffff:7f00:1")
+_ODD_TUNNEL = re.compile(rb"(CONNECT [^\s/]*:)" + PORT)
 
 
 class Peer(asyncio.Protocol):
@@ -112,9 +116,16 @@ class Upstreams:
         """The text with the addresses of these upstreams, each in the request-targets that lead to it."""
         text = text.replace(b"CONNECT " + UPSTREAM, b"CONNECT " + TUNNEL)
         text = text.replace(b"//" + TUNNEL, b"//" + UPSTREAM)
-        for name, server in zip((UPSTREAM, TUNNEL), self._servers, strict=True):
-            text = text.replace(name, b"127.0.0.1:%05d" % server.sockets[0].getsockname()[1])
-        return text
+        for name, port in zip((UPSTREAM, TUNNEL), self.ports, strict=True):
+            text = text.replace(name, b"127.0.0.1:%05d" % port)
+        upstream, tunnel = self.ports
+        text = _ODD_TUNNEL.sub(rb"\g<1>%05d" % tunnel, text)
+        return text.replace(PORT, b"%05d" % upstream)
+
+    @property
+    def ports(self) -> list[int]:
+        """Of the first, and of the second."""
+        return [server.sockets[0].getsockname()[1] for server in self._servers]
 
     @property
     def open(self) -> int:
@@ -220,10 +231,17 @@ def asked(request: Request) -> bytes:
 
 @dataclass
 class Stage:
-    """A proxy, its upstreams, and what must be so between any two conversations."""
+    """A proxy, its upstreams, and what must be so between any two conversations.
+
+    Attributes:
+        logged: the errors that anybody has logged: what the proxy does not expect is a fault of it.
+        connected: where anybody has connected to.
+    """
 
     proxy: Running
     upstreams: Upstreams
+    logged: list[str] = field(default_factory=list)
+    connected: set[tuple[str, int]] = field(default_factory=set)
     tasks: int = 0
     reported_before: int = 0
     patience_s: float = 10.0
@@ -334,7 +352,7 @@ class Stage:
         self.reported_before = len(self.proxy.exchanges)
 
     async def leaves_nothing(self) -> None:
-        """Proves that nothing is left of a conversation."""
+        """Proves that nothing is left of a conversation, and that nothing in it was unforeseen."""
         sidecar = self.proxy.sidecar
         await self.soon(lambda: not sidecar.clients, "a client's connection is left")
         await self.over()
@@ -345,6 +363,16 @@ class Stage:
         assert sidecar.pool.idle == 0
         await self.soon(lambda: not self.upstreams.open, "a connection to an upstream is left")
         await self.soon(lambda: len(asyncio.all_tasks()) <= self.tasks, "a task is left")
+        own = {
+            (address, port) for address in _OWN_ADDRESSES for port in (self.proxy.port, *self.upstreams.ports)
+        }
+        assert self.connected & own, "the other client's request is not noted"
+        elsewhere = self.connected - own
+        self.connected.clear()
+        assert not elsewhere, f"the proxy connects to {elsewhere}"
+        logged = self.logged[:]
+        self.logged.clear()
+        assert not logged, logged
         # The fixture counts them in the end; they are not kept, since many come in a long run.
         exchanges = self.proxy.exchanges
         exchanges[self.reported_before :] = exchanges[:1] * self.reports

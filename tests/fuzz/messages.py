@@ -6,6 +6,8 @@ address with a port of five digits, so that lengths hold whichever ports the ups
 
 UPSTREAM = b"upstream.test:1"
 TUNNEL = b"a.tunnel.test:1"
+# Stands for the port of either, behind another spelling of its host.
+PORT = b"port1"
 _URL = b"http://" + UPSTREAM
 _HOST = b"Host: " + UPSTREAM + b"\r\n"
 _SMUGGLED = b"GET " + _URL + b"/smuggled HTTP/1.1\r\n" + _HOST + b"\r\n"
@@ -119,6 +121,13 @@ FAULTY = {
     "cut chunks": _response(b"200 OK", _CHUNKED, content=b"5\r\nhello\r\n5\r\nwor"),
     "no last chunk": _response(b"200 OK", _CHUNKED, content=b"5\r\nhello\r\n"),
     "no chunk": _response(b"200 OK", _CHUNKED, content=b"5\r\nhello\r\nzz\r\n"),
+    "two LF behind a size": _response(b"200 OK", _CHUNKED, content=b"5\n\nhello\r\n0\r\n\r\n"),
+    "LF behind the last size": _response(b"200 OK", _CHUNKED, content=b"0\n\nX-Sum: 5\r\n\r\n"),
+    "length among trailers": _response(
+        b"200 OK", _CHUNKED, content=_chunks(b"abc", trailers=b"Content-Length: 3\r\n")
+    ),
+    "interim with the end of chunks": _response(b"110 A", _CHUNKED, content=_chunks())
+    + _response(b"200 OK", _sized(b"abc"), content=b"abc"),
     "two lengths": _response(b"200 OK", _sized(b"abc"), _sized(b"abc"), content=b"abc"),
     "length and chunked": _response(b"200 OK", _sized(b"abc"), _CHUNKED, content=_chunks(b"abc")),
     "tab behind the coding": _response(b"200 OK", _CHUNKED + b"\t", content=_chunks(b"abc")),
@@ -126,6 +135,22 @@ FAULTY = {
     "blank line with a blank": _response(b"200 OK", b" ", _sized(b"abc"), content=b"abc"),
     "switched": _response(b"101 Switching Protocols", b"Upgrade: websocket"),
 }
+# Other spellings of the address of both upstreams, and what some take for one: they lead there or nowhere.
+ODD_HOSTS = (
+    *(b"127.1", b"0x7f.1", b"0x7f000001", b"2130706433", b"017700000001", b"0177.0.0.1", b"4294967297"),
+    *(b"127.0.0.1.", b"127.0.0.1..", b".127.0.0.1", b"127.000.000.001", b"127.0.0.256", b"127.0.0.1.1"),
+    *(b"127.0.0.%31", b"%31%32%37.0.0.1", b"127.0.0.1%25lo", b"127.0.0.1%lo", b"127.0.0.1%00.test"),
+    *(b"[::ffff:127.0.0.1]", b"[::ffff:7f00:1]", b"[::FFFF:127.0.0.1%25lo]", b"[127.0.0.1]", b"[v1.127]"),
+    *(
+        b"127.0.0.1@b.test",
+        b"b.test@127.0.0.1",
+        b"127.0.0.1:1",
+        b"127.0.0.1\\",
+        b"127.0.0.1,b",
+        b"127.0.0.1#",
+    ),
+    *(b"\xef\xbc\x91127.0.0.1", b"127\xe3\x80\x820.0.1", b"xn--127-.test", b"b.test.", b".", b"", b"-", b"*"),
+)
 # Who asks for the mutated responses, and with which method.
 ASKING = {
     "get": REQUESTS["get"],

@@ -20,8 +20,14 @@ _SPACED_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") +([\x21-\x7e]+) +(HTTP/1
 _STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([0-9]{3})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _SLOPPY_STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) +([0-9]{3})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
-_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\r\n")
-_SLOPPY_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r?\n")
+# RFC 9112 section 7.1.1, as a sender must keep to it: the blanks that the grammar has in extensions are "bad
+# whitespace", which no sender may generate (RFC 9110 section 5.6.3), and llhttp knows no behind the `;`.
+_QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
+_EXTENSIONS = rb"(?:;" + _TOKEN + rb"(?:=(?:" + _TOKEN + rb"|" + _QUOTED + rb"))?)*"
+_SENT_CHUNK = re.compile(rb"(0*[0-9A-Fa-f]{1,15})" + _EXTENSIONS + rb"\r\n")
+# As a recipient may: whatever an extension says, it moves no boundary.
+_CHUNK = re.compile(rb"(0*[0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+_SLOPPY_CHUNK = re.compile(rb"(0*[0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r?\n")
 _BLANK = re.compile(rb"\r\n\r\n")
 _SLOPPY_BLANK = re.compile(rb"\n\r?\n")
 _MOST = 1 << 24
@@ -90,7 +96,7 @@ def requests_of(stream: bytes) -> list[Request]:
             return found
         content = _Content(b"", complete=True, end=begin)
         if kind != "none":
-            content = _content(stream, begin, kind, length, sloppy=False)
+            content = _content(stream, begin, kind, length, chunk=_CHUNK)
         found.append(Request(method, target, version, fields, content.taken, content.complete, content.end))
         if not content.complete or method == b"CONNECT":
             return found
@@ -167,10 +173,13 @@ def answer_of(stream: bytes, method: bytes, *, ended: bool, upgrade: bool = Fals
         status = event.status_code
         if status >= 200 or status == 101:
             answer = replace(answer, status=status, reason=bytes(event.reason), fields=fields)
-        elif kind == "none":
-            answer = replace(answer, interim=(*answer.interim, status))
-        else:
+        elif kind != "none":
             raise Malformed("an interim response with content")
+        elif line.startswith(b"HTTP/1.0") or b"close" in options(fields):
+            # RFC 9110 section 15.2: HTTP/1.0 has none. RFC 9112 section 9.6: behind `close` comes nothing.
+            raise Malformed("an interim response that is the last one")
+        else:
+            answer = replace(answer, interim=(*answer.interim, status))
     if answer.status == 101 or (method == b"CONNECT" and answer.status < 300):
         return replace(answer, complete=True, end=at)
     # The end of the stream is an end only for content that has no other.
@@ -178,7 +187,7 @@ def answer_of(stream: bytes, method: bytes, *, ended: bool, upgrade: bool = Fals
     # h11 takes any byte but LF for a chunk extension, a bare CR as well. RFC 9112 section 7.1.1 does not.
     # A response to HEAD ends with its head, whatever that says.
     chunked = read.complete and kind == "chunked" and read.end > at
-    if chunked and not _content(stream, at, kind, 0, sloppy=False).complete:
+    if chunked and not _content(stream, at, kind, 0, chunk=_SENT_CHUNK).complete:
         raise Malformed("a chunk that is none")
     return read
 
@@ -224,8 +233,20 @@ def sloppy_answer_of(stream: bytes, method: bytes, *, ended: bool) -> Answer:
         return replace(answer, complete=True, end=at)
     if kind == "none":
         return replace(answer, content=stream[at:], complete=ended, end=len(stream))
-    content = _content(stream, at, kind, length, sloppy=True)
-    return replace(answer, content=content.taken, complete=content.complete, end=content.end)
+    content = _content(stream, at, kind, length, chunk=_SLOPPY_CHUNK)
+    return replace(
+        answer,
+        content=content.taken,
+        trailers=content.trailers,
+        complete=content.complete,
+        end=content.end,
+    )
+
+
+def options(fields: Fields) -> set[bytes]:
+    """What `Connection` says (RFC 9110 section 7.6.1), in lower case."""
+    values = [value for name, value in fields if name.lower() == b"connection"]
+    return {option.strip(b" \t").lower() for value in values for option in value.split(b",")}
 
 
 def framing(fields: Fields) -> tuple[str, int]:
@@ -258,6 +279,7 @@ class _Content:
     taken: bytes
     complete: bool
     end: int
+    trailers: Fields = field(default_factory=list)
 
 
 def _head(stream: bytes, at: int, *, sloppy: bool) -> tuple[bytes, Fields, int]:
@@ -288,14 +310,15 @@ def _fields(lines: list[bytes]) -> Fields:
     return fields
 
 
-def _content(stream: bytes, at: int, kind: str, length: int, *, sloppy: bool) -> _Content:
+def _content(stream: bytes, at: int, kind: str, length: int, *, chunk: re.Pattern[bytes]) -> _Content:
+    sloppy = chunk is _SLOPPY_CHUNK
     if kind == "length":
         return _Content(
             stream[at : at + length], complete=len(stream) - at >= length, end=min(at + length, len(stream))
         )
     taken = b""
     while True:
-        size = (_SLOPPY_CHUNK if sloppy else _CHUNK).match(stream, at)
+        size = chunk.match(stream, at)
         if size is None:
             return _Content(taken, complete=False, end=at)
         length = int(size[1], 16)
@@ -313,10 +336,13 @@ def _content(stream: bytes, at: int, kind: str, length: int, *, sloppy: bool) ->
         return _Content(taken, complete=False, end=len(stream))
     text = stream[size.end() : blank.start()]
     try:
-        _fields(_lines(text, sloppy=sloppy) if text else [])
+        trailers = _fields(_lines(text, sloppy=sloppy) if text else [])
     except Malformed:
         return _Content(taken, complete=False, end=size.end())
-    return _Content(taken, complete=True, end=blank.end())
+    # RFC 9110 section 6.5.1: a sender MUST NOT have it there, and RFC 9112 section 6.1 wants a message with a
+    # coding and a length handled as an error: llhttp holds to that to the end.
+    complete = not any(name.lower() == b"content-length" for name, _ in trailers)
+    return _Content(taken, complete=complete, end=blank.end(), trailers=trailers)
 
 
 def _next(parser: h11.Connection) -> object:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import accumulate, pairwise
 
-from fuzz.messages import FAULTY, REFUSED, REQUESTS, RESPONSES
+from fuzz.messages import FAULTY, ODD_HOSTS, PORT, REFUSED, REQUESTS, RESPONSES, TUNNEL, UPSTREAM
 from hypothesis import strategies as st
 
 _TOKENS = [
@@ -136,6 +136,21 @@ def _recased(place: int) -> Change:
     return changed
 
 
+def _respelled(which: int, host: bytes) -> Change:
+    """Names an upstream in another way."""
+
+    def changed(text: bytes) -> bytes:
+        found = list(re.finditer(re.escape(UPSTREAM) + b"|" + re.escape(TUNNEL), text))
+        if not found:
+            return text
+        begin, end = found[which % len(found)].span()
+        return text[:begin] + host + b":" + PORT + text[end:]
+
+    return changed
+
+
+# The first one most often: it is the one of the target.
+_RESPELLED = st.builds(_respelled, st.sampled_from([0, 0, 1, 2]), st.sampled_from(ODD_HOSTS))
 _PLACE = st.integers(0, 1500)
 _LINE = st.integers(0, 40)
 
@@ -191,7 +206,7 @@ class Sent:
     ending: Ending
 
     def pieces(self, text: bytes) -> list[bytes]:
-        """A text of the same length, cut."""
+        """A text of about the same length, cut."""
         if self.cuts is None:
             return [text[at : at + 1] for at in range(len(text))]
         places = (0, *sorted(self.cuts), len(text))
@@ -203,7 +218,9 @@ _CUTTING = ["between"] * 6 + ["anywhere"] * 5 + ["bytes"]
 
 
 @st.composite
-def _mutated(draw: st.DrawFn, valid: dict[str, bytes], most: int, endings: list[Ending]) -> Sent:
+def _mutated(
+    draw: st.DrawFn, valid: dict[str, bytes], most: int, endings: list[Ending], *, respelled: bool
+) -> Sent:
     changes = _changes(valid)
     chosen = draw(st.lists(st.sampled_from(sorted(valid)), min_size=1, max_size=most))
     messages = [valid[name] for name in chosen]
@@ -211,6 +228,9 @@ def _mutated(draw: st.DrawFn, valid: dict[str, bytes], most: int, endings: list[
         # The last one most often: what stands before it comes through.
         at = max(0, draw(st.integers(0, 2 * len(messages) - 1)) - len(messages))
         messages[-1 - at] = draw(changes)(messages[-1 - at])
+    if respelled and draw(st.integers(0, 3)) == 0:
+        # Behind the others: what they make of an address might be that of somebody else.
+        messages[-1] = draw(_RESPELLED)(messages[-1])
     text = b"".join(messages)
     cuts: tuple[int, ...] | None
     match draw(st.sampled_from(_CUTTING)):
@@ -224,7 +244,12 @@ def _mutated(draw: st.DrawFn, valid: dict[str, bytes], most: int, endings: list[
 
 
 # Waiting for the sweep takes longest, so the clock's turn is seldom.
-MUTATED_REQUESTS = _mutated(REQUESTS | REFUSED, 4, [*[Ending.FIN] * 12, *[Ending.RESET] * 6, Ending.CLOCK])
+MUTATED_REQUESTS = _mutated(
+    REQUESTS | REFUSED, 4, [*[Ending.FIN] * 12, *[Ending.RESET] * 6, Ending.CLOCK], respelled=True
+)
 MUTATED_RESPONSES = _mutated(
-    RESPONSES | FAULTY, 2, [*[Ending.STAY] * 9, *[Ending.FIN] * 9, *[Ending.RESET] * 3, Ending.CLOCK]
+    RESPONSES | FAULTY,
+    2,
+    [*[Ending.STAY] * 9, *[Ending.FIN] * 9, *[Ending.RESET] * 3, Ending.CLOCK],
+    respelled=False,
 )

@@ -7,7 +7,8 @@ Of each conversation is asserted:
     content. So nothing of a refused request arrives, and never more messages go out than came in.
  2. What the client gets is valid as h11 reads it: for each request one final answer at most, and its own.
  3. Each exchange is reported once.
- 4. Nothing hangs, nothing is left (see `Stage`), and another client is served afterwards.
+ 4. However the host is spelled, nobody but the test's own upstreams is connected to.
+ 5. Nothing hangs, nothing is left (see `Stage`), and another client is served afterwards.
 """
 
 import re
@@ -16,7 +17,7 @@ import pytest
 from fuzz.batches import Fuzz
 from fuzz.conversation import Stage
 from fuzz.messages import REQUESTS
-from fuzz.reading import Answer, Fields, Malformed, Request, answer_of, requests_of
+from fuzz.reading import Answer, Fields, Malformed, Request, answer_of, options, requests_of
 from fuzz.strategies import MUTATED_REQUESTS, Ending, Sent
 
 _HOP_BY_HOP = {
@@ -43,13 +44,8 @@ def _origin_form(request: Request) -> bytes:
 
 def end_to_end(fields: Fields) -> Fields:
     """What a proxy passes on as it is."""
-    named = {
-        option.strip(b" \t").lower()
-        for name, value in fields
-        if name.lower() == b"connection"
-        for option in value.split(b",")
-    }
-    dropped = (named - {b"host", b"content-length", b"authorization"}) | _HOP_BY_HOP | _REMADE
+    named = options(fields) - {b"host", b"content-length", b"authorization"}
+    dropped = named | _HOP_BY_HOP | _REMADE
     return [one for one in fields if one[0].lower() not in dropped]
 
 

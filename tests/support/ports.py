@@ -1,4 +1,4 @@
-"""Ports of 127.0.0.1 that take no connection: one refuses, one never answers."""
+"""Ports of 127.0.0.1: one refuses, one never answers, one waits for a server of ours."""
 
 import socket
 from collections.abc import Iterator
@@ -9,6 +9,15 @@ from contextlib import ExitStack, contextmanager
 def refusing() -> Iterator[int]:
     """A port on which nobody listens, and which nobody else can take meanwhile."""
     with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+@contextmanager
+def reserved() -> Iterator[int]:
+    """A port that nobody else is given meanwhile, and on which a server of ours may listen all the same."""
+    with socket.socket() as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
 

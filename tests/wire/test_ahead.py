@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from support.client import Client, get
+from support.clients import taken_in
 from support.narrow import NarrowClient
 from support.sidecar import Start
 from support.turns import turns, until
@@ -12,8 +13,11 @@ from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Step, Wait
 from proxy.core.policy import Bytes, Limits
 
 
-async def test_little_is_taken_ahead_of_its_turn_however_many_turns_there_are(start: Start) -> None:
+async def test_little_is_taken_ahead_of_its_turn_however_many_turns_there_are(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With every exchange that ends another read would be let through."""
+    taken = taken_in(monkeypatch)
     proxy = await start()
     asked, count = 1000, 200
     async with ScriptedUpstream([*([Expect(), Send(OK)] * count), Do.STALL]) as upstream:
@@ -24,8 +28,7 @@ async def test_little_is_taken_ahead_of_its_turn_however_many_turns_there_are(st
             most = 0
             for _ in range(count):
                 assert (await client.answer()).status == 200
-                (taken,) = [each.received for each in proxy.sidecar.clients.connected if each.received]
-                most = max(most, taken - asked * len(proxy.exchanges))
+                most = max(most, taken.count - asked * len(proxy.exchanges))
             # What is allowed ahead, and one read of the loop's, which is 256 KiB on asyncio.
             assert most < 400_000
             # It is not read, so that its leaving is noticed only with the next answer.

@@ -5,12 +5,12 @@ import tracemalloc
 
 import pytest
 from support.client import Client, get, request
+from support.clients import Taken, taken_in
 from support.sidecar import Running, Start
 from support.turns import turns, until
 from support.upstream import OK, Do, Expect, ScriptedUpstream, Send
 
 from proxy.core.policy import Bytes, CircuitPolicy, Limits, Seconds, Timeouts
-from proxy.wire.client import ClientConnection
 
 TIMES = Timeouts(request_head=Seconds(15), client_idle=Seconds(600))
 HEAD = b"GET http://a.invalid/ HTTP/1.1\r\nHost: a"
@@ -23,11 +23,10 @@ async def swept(proxy: Running, seconds: float) -> None:
     await turns()
 
 
-async def heard(proxy: Running, count: int) -> None:
-    """Waits until the only client's connection has taken so many bytes in."""
-    (client,) = proxy.sidecar.clients.connected
-    assert isinstance(client, ClientConnection)
-    await until(lambda: client.received >= count)
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> Taken:
+    """What the proxy takes in."""
+    return taken_in(monkeypatch)
 
 
 @pytest.mark.parametrize("before", [0, 1], ids=["never spoke", "after an exchange"])
@@ -57,18 +56,18 @@ async def test_a_client_that_waits_for_its_answer_is_not_idle(start: Start) -> N
 
 
 @pytest.mark.parametrize("before", [0, 1], ids=["first request", "later request"])
-async def test_a_head_that_does_not_end_gets_408(start: Start, before: int) -> None:
+async def test_a_head_that_does_not_end_gets_408(start: Start, taken: Taken, before: int) -> None:
     proxy = await start(timeouts=TIMES)
     async with ScriptedUpstream([Expect(), Send(OK), Do.STALL]) as upstream:
         async with await Client.connect(proxy.port) as client:
             for _ in range(before):
                 await client.send(get(f"http://{upstream.authority}/"))
                 assert (await client.answer()).status == 200
-            already = sum(client.received for client in proxy.sidecar.clients.connected)
+            already = taken.count
             # Each byte comes in time for an idle connection, and all of them too late for a head.
             for number in range(5):
                 await client.send(HEAD[number : number + 1])
-                await heard(proxy, already + number + 1)
+                await taken.until(already + number + 1)
                 assert len(proxy.exchanges) == before
                 await swept(proxy, 3)
             answer = await client.answer()
@@ -215,7 +214,9 @@ async def test_chunked_content_without_trailers_keeps_the_connection(
 @pytest.mark.parametrize(
     "end", [[b"0\r\n\r\n"], [b"0\r\n", b"\r\n"], [b"0", b"\r\n\r\n"]], ids=["one", "line", "nought"]
 )
-async def test_a_last_chunk_that_comes_for_itself_is_no_head(start: Start, end: list[bytes]) -> None:
+async def test_a_last_chunk_that_comes_for_itself_is_no_head(
+    start: Start, taken: Taken, end: list[bytes]
+) -> None:
     proxy = await start(timeouts=TIMES)
     async with ScriptedUpstream(
         [Expect(b"0\r\n\r\n"), Send(OK), Do.STALL], [Expect(), Send(OK), Do.STALL]
@@ -228,7 +229,7 @@ async def test_a_last_chunk_that_comes_for_itself_is_no_head(start: Start, end: 
             for piece in end:
                 await client.send(piece)
                 text += piece
-                await heard(proxy, len(text))
+                await taken.until(len(text))
             answer = await client.answer("POST")
             assert (answer.status, answer.header("Connection")) == (200, None)
             await turns()
@@ -241,7 +242,9 @@ async def test_a_last_chunk_that_comes_for_itself_is_no_head(start: Start, end: 
 
 
 @pytest.mark.parametrize("behind", [b"", b"\r\n"], ids=["nothing", "an empty line"])
-async def test_content_that_an_answer_did_not_wait_for_is_no_head(start: Start, behind: bytes) -> None:
+async def test_content_that_an_answer_did_not_wait_for_is_no_head(
+    start: Start, taken: Taken, behind: bytes
+) -> None:
     proxy = await start(timeouts=TIMES)
     early = b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n"
     async with ScriptedUpstream(
@@ -254,7 +257,7 @@ async def test_content_that_an_answer_did_not_wait_for_is_no_head(start: Start, 
             answer = await client.answer("POST")
             assert (answer.status, answer.header("Connection")) == (413, None)
             await client.send(text[-600:] + behind)
-            await heard(proxy, len(text + behind))
+            await taken.until(len(text + behind))
             await turns()
             # An idle connection has more time than a head.
             await swept(proxy, 20)
@@ -263,7 +266,9 @@ async def test_content_that_an_answer_did_not_wait_for_is_no_head(start: Start, 
     await proxy.report(2)
 
 
-async def test_a_head_behind_content_that_an_answer_did_not_wait_for_has_its_time(start: Start) -> None:
+async def test_a_head_behind_content_that_an_answer_did_not_wait_for_has_its_time(
+    start: Start, taken: Taken
+) -> None:
     proxy = await start(timeouts=TIMES)
     early = b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n"
     async with ScriptedUpstream([Expect(), Send(early), Do.STALL]) as upstream:
@@ -272,13 +277,13 @@ async def test_a_head_behind_content_that_an_answer_did_not_wait_for_has_its_tim
             await client.send(text[:-600])
             assert (await client.answer("POST")).status == 413
             await client.send(text[-600:] + HEAD)
-            await heard(proxy, len(text + HEAD))
+            await taken.until(len(text + HEAD))
             await turns()
             await swept(proxy, 15)
             assert (await client.answer()).status == 408
 
 
-async def test_a_head_without_an_end_is_refused_and_no_more_of_it_is_held(start: Start) -> None:
+async def test_a_head_without_an_end_is_refused_and_no_more_of_it_is_held(start: Start, taken: Taken) -> None:
     """Each of its fields is small enough, and there are not too many."""
     max_head = 32 * 1024
     proxy = await start(limits=Limits(max_head=Bytes(max_head)))
@@ -288,10 +293,10 @@ async def test_a_head_without_an_end_is_refused_and_no_more_of_it_is_held(start:
     tracemalloc.start()
     async with await Client.connect(proxy.port) as client:
         await client.send(head)
-        await heard(proxy, len(head))
+        await taken.until(len(head))
         for number in range(1, 121):
             await client.send(field)
-            await heard(proxy, len(head) + number * len(field))
+            await taken.until(len(head) + number * len(field))
             if proxy.exchanges and not refused_at:
                 refused_at = len(head) + number * len(field)
                 held, _ = tracemalloc.get_traced_memory()

@@ -2,6 +2,7 @@
 
 import pytest
 from support.client import Client, get, request
+from support.clients import connections, taken_in
 from support.sidecar import SETTINGS, Running, Start
 from support.turns import turns, until
 from support.upstream import OK, Do, Expect, ScriptedUpstream, Send
@@ -136,8 +137,11 @@ async def test_a_response_that_is_not_complete_takes_the_upload_along(start: Sta
     assert (exchange.request_bytes, str(exchange.outcome)) == (size, "success")
 
 
-async def test_a_client_that_has_sent_the_rest_of_a_refused_upload_is_idle(start: Start) -> None:
+async def test_a_client_that_has_sent_the_rest_of_a_refused_upload_is_idle(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No head has begun, so no 408 may come, which the client would take for its next answer."""
+    taken = taken_in(monkeypatch)
     here = Endpoint("127.0.0.1", 0)
     never = Route(upstream=UpstreamUrl.parse("http://127.0.0.1:1"), path=PathPrefix("/never"))
     proxy = await start(
@@ -148,10 +152,10 @@ async def test_a_client_that_has_sent_the_rest_of_a_refused_upload_is_idle(start
     async with await Client.connect(proxy.sidecar.reverse_port) as client:
         await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
         assert (await client.answer("POST")).status == 404
-        (connection,) = proxy.sidecar.clients.connected
-        before = connection.received
+        (connection,) = connections(proxy)
+        before = taken.count
         await client.send(b"event")
-        await until(lambda: connection.received == before + 5)
+        await taken.until(before + 5)
         await turns()
         await swept(proxy, 20)
         assert [exchange.status for exchange in proxy.exchanges] == [404]

@@ -213,6 +213,39 @@ def test_a_bare_lf_between_chunks_is_refused_even_with_leniencies() -> None:
     assert refused(CHUNKED + b"2\nok\n0\n\n").after_head() == []
 
 
+def test_with_a_leniency_two_bare_lf_end_the_line_of_a_chunk_size() -> None:
+    text = CHUNKED + b"2\n\nok\r\n0\r\n\r\n"
+    assert heard_of(text).content == b"ok"
+    assert refused(text, lenient=False).after_head() == []
+
+
+def test_a_leniency_can_be_taken_back_with_the_head() -> None:
+    class InHeads(Heard):
+        def on_headers_complete(self) -> None:
+            super().on_headers_complete()
+            parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=False)
+
+    heard = InHeads()
+    parser = httptools.HttpResponseParser(heard)
+    parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)
+    with pytest.raises(httptools.HttpParserError):
+        parser.feed_data(CHUNKED.replace(b"\r\n", b"\n") + b"2\n\nok\r\n0\r\n\r\n")
+    assert heard.after_head() == []
+
+
+def test_an_interim_response_that_says_close_is_the_last() -> None:
+    assert refused(b"HTTP/1.1 103 E\r\nConnection: close\r\n\r\n" + OK + TWO).after_head() == ["end"]
+
+
+@pytest.mark.parametrize("extension", [b"; a=b", b";a =b", b";a= b", b";a=b ", b";"])
+def test_blanks_in_a_chunk_extension_are_refused(extension: bytes) -> None:
+    assert refused(CHUNKED + b"2" + extension + b"\r\nok\r\n").content == b""
+
+
+def test_a_length_among_trailers_is_refused() -> None:
+    assert "end" not in refused(CHUNKED + b"0\r\nContent-Length: 2\r\n\r\n").calls
+
+
 def test_spaces_behind_a_chunk_size_pass_with_a_leniency_only() -> None:
     text = CHUNKED + b"2  \r\nok\r\n0\r\n\r\n"
     assert heard_of(text).content == b"ok"

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from support.client import get, request
+from support.clients import connections
 from support.narrow import NarrowClient, narrow_legs
 from support.sidecar import Running, Start
 from support.turns import turns, until
@@ -188,7 +189,7 @@ async def test_one_who_reads_slowly_through_a_wide_window_gets_all(
         sent = len(head)
         await reader.readuntil(b"\r\n\r\n")
         writer.write(head)
-        (client_side,) = [client.transport for client in proxy.sidecar.clients.connected]
+        (client_side,) = [client.transport for client in connections(proxy)]
         assert client_side is not None
         while client_side.get_write_buffer_size() < 2 * len(last):
             writer.write(last)

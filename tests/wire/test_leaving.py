@@ -6,6 +6,7 @@ import struct
 
 import pytest
 from support.client import Client, get, request
+from support.clients import taken_in
 from support.narrow import NarrowClient, narrow_legs
 from support.sidecar import Running, Start
 from support.turns import turns, until
@@ -182,7 +183,10 @@ async def test_behind_an_interim_response_the_upstream_owes_the_final_one(start:
     assert str(exchange.outcome) == "failure(response_timeout)"
 
 
-async def test_a_client_that_reads_nothing_owes_that_though_its_upload_is_whole(start: Start) -> None:
+async def test_a_client_that_reads_nothing_owes_that_though_its_upload_is_whole(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = taken_in(monkeypatch)
     proxy = await start(circuit=ONE_FAILURE)
     size = 8_000_000
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size
@@ -192,7 +196,7 @@ async def test_a_client_that_reads_nothing_owes_that_though_its_upload_is_whole(
             await client.send(head)
             await until(lambda: client.other_end.writing_paused)
             await client.send(b"half")
-            await until(lambda: client.other_end.received == len(head) + 4)
+            await taken.until(len(head) + 4)
             await turns()
             proxy.clock.now += 61
             exchange = await proxy.report()

@@ -307,6 +307,9 @@ async def test_close_ends_the_look_ups_under_way() -> None:
             await server.question("silent.test")
             # This one has not yet begun.
             asked.append(asyncio.create_task(resolver.resolve("four.test", 80)))
+            await asyncio.sleep(0)
+            await resolver.close()
+            assert resolver.under_way == 0
         ends = await asyncio.gather(*asked, return_exceptions=True)
         with pytest.raises(DnsError):
             await resolver.resolve("four.test", 80)

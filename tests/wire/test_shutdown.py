@@ -7,6 +7,7 @@ from contextlib import suppress
 import pytest
 from aiohttp import web
 from support.client import Client, get, request
+from support.clients import connections
 from support.sidecar import Running, Start
 from support.turns import turns, until
 from support.upstream import OK, Do, Expect, ScriptedUpstream, Send
@@ -72,9 +73,9 @@ async def test_a_request_in_the_turn_of_the_stop_is_told(
             for _ in range(before):
                 await client.send(get(f"http://{upstream.authority}/1"))
                 assert (await client.answer()).status == 200
-            await until(lambda: proxy.sidecar.clients.connected)
+            await until(lambda: len(proxy.sidecar.clients))
             await turns()
-            (connection,) = proxy.sidecar.clients.connected
+            (connection,) = connections(proxy)
             # As the loop would, in its turn before this task's.
             connection.data_received(get(f"http://{upstream.authority}/2"))
             await _stop(proxy, monkeypatch)
