@@ -584,16 +584,3 @@ async def test_an_upstream_may_have_host_rules_and_addresses_of_its_own(
     assert [one.status for one in told] == [way.denied_status, 502, way.passed]
     assert [one.reason for one in told] == ["host_denied", "address_denied", None]
     assert told[1].setting == "egress.deny"
-
-
-@each_way
-async def test_a_client_that_leaves_while_a_name_is_resolved_connects_to_nothing(
-    start: Start, inside: Inside, way: Way
-) -> None:
-    authority = f"a.test:{inside.port}"
-    async with DnsServer({"a.test": ["127.0.0.1"]}) as dns:
-        proxy = await way.begin(start, authority, dns=dns)
-        async with await Client.connect(way.port(proxy)) as client:
-            await client.send(way.request(authority))
-            await dns.question("a.test")
-        assert str((await proxy.report()).outcome) == "neutral"
