@@ -177,18 +177,21 @@ class Sidecar:
         try:
             with _listening("listen.admin", listen.admin):
                 await web.TCPSite(self._admin, listen.admin.host, listen.admin.port).start()
+            self._own.ports |= {int(address[1]) for address in self._admin.addresses}
             for key, listener in self.listeners.items():
                 endpoint = listen.proxy if listen.reverse is None or key == "listen.proxy" else listen.reverse
                 with _listening(key, endpoint):
-                    self._servers[key] = await loop.create_server(
-                        listener, endpoint.host, endpoint.port, backlog=1024
+                    server = self._servers[key] = await loop.create_server(
+                        listener, endpoint.host, endpoint.port, backlog=1024, start_serving=False
                     )
-                for listening in self._servers[key].sockets:
-                    notice(listening, self._policies.longest_body_idle_s)
+                    for listening in server.sockets:
+                        notice(listening, self._policies.longest_body_idle_s)
+                    # Before its first client comes: that one may not call us either.
+                    self._own.ports |= {int(sock.getsockname()[1]) for sock in server.sockets}
+                    await server.start_serving()
         except ListenError:
             await self.stop()
             raise
-        self._own.ports = frozenset(endpoint.port for endpoint in self.addresses.values())
         self.deadlines.start()
 
     async def drain(self) -> None:

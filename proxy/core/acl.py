@@ -35,7 +35,7 @@ class OwnListeners:
         is_local: whether an address is one of this machine's (in Kubernetes: of this Pod's).
 
     Attributes:
-        ports: of all listeners, once they listen.
+        ports: of all listeners, each before its first client comes.
     """
 
     def __init__(self, is_local: Callable[[IpAddress], bool]) -> None:

@@ -53,6 +53,53 @@ def test_an_exchange_is_counted_by_entry_class_and_source(
     assert nonzero(samples(metrics), "requests_total") == {f"requests_total{{{expected}}}": 1}
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (errors.HttpRequestDenied("a", reason="host_denied"), "host_denied"),
+        (errors.HttpRequestDenied("a", reason="port_denied"), "port_denied"),
+        (errors.DestinationIpProhibited("a"), "address_denied"),
+        (errors.AuthenticationRequired("a"), "authentication_required"),
+        (errors.DestinationNotFound("a"), "no_route"),
+        (errors.ProxyLoopDetected("a"), "proxy_loop_detected"),
+        (errors.HttpRequestError("a"), "bad_request"),
+    ],
+)
+@pytest.mark.parametrize("entry", list(Entry))
+def test_what_is_denied_is_counted_by_its_reason(entry: Entry, error: errors.ProxyError, reason: str) -> None:
+    metrics = metrics_of()
+    for _ in range(2):
+        metrics.observe(ended(entry, "GET", 0.0, status=error.status, error=error), 1.0)
+    counted = {f"denied_total{{enforced=true,reason={reason}}}": 2}
+    assert nonzero(samples(metrics), "denied_total") == counted
+
+
+def test_what_rules_would_have_denied_is_counted_apart() -> None:
+    metrics = metrics_of()
+    metrics.observe(ended(Entry.FORWARD, "GET", 0.0, status=200, unenforced="host_denied"), 1.0)
+    error = errors.DestinationIpProhibited("a")
+    metrics.observe(ended(Entry.FORWARD, "GET", 0.0, status=502, unenforced="host_denied", error=error), 1.0)
+    assert nonzero(samples(metrics), "denied_total") == {
+        "denied_total{enforced=false,reason=host_denied}": 2,
+        "denied_total{enforced=true,reason=address_denied}": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        None,
+        errors.DestinationUnavailable("open"),
+        errors.ConnectionLimitReached("full"),
+        errors.DnsError("a"),
+    ],
+)
+def test_what_fails_or_is_full_is_not_denied(error: errors.ProxyError | None) -> None:
+    metrics = metrics_of()
+    metrics.observe(ended(Entry.FORWARD, "GET", 0.0, status=502, error=error), 1.0)
+    assert nonzero(samples(metrics), "denied_total") == {}
+
+
 def test_content_is_summed_by_direction() -> None:
     metrics = metrics_of()
     metrics.observe(ended(Entry.FORWARD, "PUT", 1.0, request_bytes=100, response_bytes=7), 2.0)

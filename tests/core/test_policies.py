@@ -1,7 +1,11 @@
 """Finding the settings of an upstream."""
 
 from dataclasses import replace
+from ipaddress import ip_address
 
+from proxy.core.acl import OwnListeners
+from proxy.core.address import Network
+from proxy.core.egress import AllowedAddresses, Egress
 from proxy.core.overlay import HostPattern, Overlay
 from proxy.core.policies import MAX_CACHED, Policies
 from proxy.core.policy import CircuitPolicy, OpenAction, Seconds, Settings, Timeouts, Upstream
@@ -47,6 +51,71 @@ def test_an_entry_may_have_an_action_of_its_own() -> None:
     assert closing.of("b", 80).open_action is OpenAction.RESPOND
     assert closing.of("c", 80).open_action is OpenAction.CLOSE
     assert closing.of("d", 80).open_action is OpenAction.CLOSE
+
+
+def refused(policies: Policies, host: str, address: str, *, is_internal: bool = False) -> str | None:
+    """How the policy of a host refuses an address; None if it does not."""
+    denied = policies.of(host, 80, is_internal=is_internal).acl.vet(address, 80)
+    return None if denied is None else denied.phrase
+
+
+def test_an_entry_may_have_rules_of_its_own_on_addresses() -> None:
+    general = Egress(deny=(Network.parse("8.8.8.8"),))
+    policies = Policies(
+        Settings(
+            egress=general,
+            upstreams=(
+                Upstream(match=HostPattern.parse("any"), egress=Overlay({"addresses": AllowedAddresses.ANY})),
+                Upstream(match=HostPattern.parse("all"), egress=Overlay({"deny": ()})),
+                entry("same", {"open": Seconds(1)}),
+            ),
+        )
+    )
+    table = {
+        host: [refused(policies, host, address) for address in ("10.0.0.1", "8.8.8.8")]
+        for host in ("any", "all", "same", "other")
+    }
+    by_class, by_deny = "Address denied by egress.addresses", "Address denied by egress.deny"
+    assert table == {
+        "any": [None, by_deny],
+        "all": [by_class, None],
+        "same": [by_class, by_deny],
+        "other": [by_class, by_deny],
+    }
+
+
+def test_what_a_route_calls_internal_has_the_same_settings_but_for_the_class_of_its_address() -> None:
+    own = OwnListeners(lambda address: address == ip_address("10.9.9.9"))
+    own.ports = frozenset({80})
+    policies = Policies(
+        Settings(
+            egress=Egress(deny=(Network.parse("10.6.0.0/16"),)), upstreams=(entry("a", {"open": Seconds(1)}),)
+        ),
+        own,
+    )
+    for host in ("a", "b"):
+        outside = policies.of(host, 80)
+        inside = policies.of(host, 80, is_internal=True)
+        assert inside is policies.of(host, 80, is_internal=True)
+        assert replace(inside, acl=outside.acl) == outside
+        assert inside.acl is not outside.acl
+        assert refused(policies, host, "10.0.0.1") == "Address denied by egress.addresses"
+        assert refused(policies, host, "10.0.0.1", is_internal=True) is None
+        assert refused(policies, host, "10.6.0.1", is_internal=True) == "Address denied by egress.deny"
+        assert refused(policies, host, "10.9.9.9", is_internal=True) == "Own listener"
+
+
+def test_each_set_of_rules_is_an_object_of_its_own() -> None:
+    """Connections are kept apart by it."""
+    settings = Settings(upstreams=(entry("a", {}),))
+    policies = Policies(settings)
+    rules = [
+        policies.of(host, 80, is_internal=is_internal).acl
+        for host in ("a", "b")
+        for is_internal in (False, True)
+    ]
+    rules.append(Policies(settings).general.acl)
+    assert len(set(rules)) == 5
 
 
 def test_the_same_upstream_gets_the_same_object() -> None:

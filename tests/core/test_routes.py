@@ -1,5 +1,7 @@
 """Which route a request takes, and what stands in the request line behind it."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -166,3 +168,16 @@ def test_what_stands_behind_the_prefix_is_kept_byte_by_byte(rest: str, path: str
     prefix = path.rstrip("/")
     sent = Routes([route(path, "http://u" + base)]).target("a", 80, f"{prefix}/{rest}").origin_form
     assert sent == f"{base}/{rest}"
+
+
+@pytest.mark.parametrize("origin_form", ["/in", "/in/x?q", "*"])
+def test_only_what_a_route_calls_internal_is(origin_form: str) -> None:
+    """Two routes to the same upstream are two upstreams, if one calls it internal."""
+    routes = [
+        replace(route("/in", "http://a", "in"), internal=True),
+        replace(route("/", "http://a", "in"), internal=True),
+        route("/", "http://a"),
+    ]
+    inside, outside = (Routes(routes).target(host, 80, origin_form) for host in ("in", "out"))
+    assert (inside.is_internal, outside.is_internal) == (True, False)
+    assert (inside.circuit, outside.circuit) == ("a:80+internal", "a:80")

@@ -256,6 +256,25 @@ def test_host_port_is_the_key_of_the_circuit(sent: str, host_port: str) -> None:
     assert from_authority_form(sent).host_port == host_port
 
 
+@pytest.mark.parametrize(
+    ("sent", "circuit", "internal"),
+    [
+        ("Example.com:443", "example.com:443", "example.com:443+internal"),
+        ("[2001:DB8::1]:443", "[2001:db8::1]:443", "[2001:db8::1]:443+internal"),
+    ],
+)
+def test_an_internal_upstream_has_a_circuit_of_its_own_under_the_same_name(
+    sent: str, circuit: str, internal: str
+) -> None:
+    target = from_authority_form(sent)
+    assert (target.circuit, target.host_port) == (circuit, circuit)
+    target = target._replace(is_internal=True)
+    assert (target.circuit, target.host_port) == (internal, circuit)
+    # No client can name that circuit.
+    with pytest.raises(HttpRequestError):
+        from_authority_form(internal)
+
+
 def test_one_circuit_for_both_forms() -> None:
     assert from_absolute_form("http://A.example/x", "GET").host_port == "a.example:80"
     assert from_authority_form("a.EXAMPLE:80").host_port == "a.example:80"

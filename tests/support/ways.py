@@ -1,5 +1,6 @@
 """The ways by which a client can name an upstream, so that one table of cases goes through all of them."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from support.dns import DnsServer
 from support.sidecar import Running, Start
 from support.upstream import OK, Do, Expect, Send, Step
 
+# Far longer than any answer takes. Whatever should not have been called does not answer.
+_PATIENCE_S = 5.0
 # Stands for the internet; every other address of loopback is private.
 PUBLIC = "127.0.0.2"
 ACCEPT = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
@@ -137,7 +140,7 @@ class Way:
     async def ask(self, proxy: Running, authority: str, behind: bytes = b"") -> Told:
         """Asks by a connection of its own, and waits until the exchange is over."""
         reports = len(proxy.exchanges) + 1
-        async with await Client.connect(self.port(proxy)) as client:
+        async with asyncio.timeout(_PATIENCE_S), await Client.connect(self.port(proxy)) as client:
             await client.send(self.request(authority) + behind)
             told = await hear(client)
             if told.status == 200 and self is TUNNEL:

@@ -5,19 +5,23 @@ import errno
 import itertools
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.dns import DnsServer, Trouble
 from support.legs import leg
 from support.ports import refusing, unresponsive
+from support.process import free_port
 from support.upstream import OK, Do, ScriptedUpstream, Send
 
+from proxy.core.address import Network
 from proxy.core.egress import AllowedAddresses, Egress
 from proxy.core.errors import (
     ConnectionLimitReached,
@@ -195,10 +199,128 @@ def test_what_the_kernel_answers_is_told(number: int, error: type[ProxyError], o
     assert (caught.value.reason == "local_limit") is (error is ConnectionLimitReached)
 
 
+@pytest.mark.parametrize(
+    ("numbers", "error"),
+    [
+        ((errno.ECONNREFUSED, errno.EHOSTUNREACH), ConnectionRefused),
+        ((errno.ENETUNREACH, errno.ECONNREFUSED), ConnectionRefused),
+        ((errno.ETIMEDOUT, errno.ECONNREFUSED), ConnectionRefused),
+        ((errno.ETIMEDOUT, errno.EHOSTUNREACH), ConnectionTimeout),
+        ((errno.ECONNRESET, errno.EHOSTUNREACH), ConnectionTerminated),
+        ((errno.ENETUNREACH, errno.EHOSTUNREACH), DestinationIpUnroutable),
+        ((errno.EHOSTUNREACH, errno.EHOSTUNREACH), DestinationIpUnroutable),
+        ((errno.EMFILE, errno.ECONNREFUSED), ConnectionLimitReached),
+        ((errno.ECONNREFUSED, errno.EADDRNOTAVAIL), ConnectionLimitReached),
+        ((errno.ENETUNREACH, errno.ENOBUFS), ConnectionLimitReached),
+    ],
+    ids=lambda value: "+".join(map(errno.errorcode.__getitem__, value)) if isinstance(value, tuple) else "",
+)
+def test_of_several_answers_the_one_that_says_most_counts(
+    numbers: tuple[int, int], error: type[ProxyError]
+) -> None:
+    answers = dict(zip(("127.0.0.1", "127.0.0.2"), numbers, strict=True))
+    assert sorted(dialled(answers, list(answers), error=error)) == sorted(answers)
+
+
+def dialled(
+    answers: dict[str, int],
+    known: list[str],
+    egress: Egress = ANY,
+    error: type[ProxyError] = ConnectionRefused,
+) -> list[str]:
+    """Dials a name in vain, by a kernel that gives these answers, and ECONNREFUSED for all other addresses.
+
+    Returns:
+        The addresses that were tried, in order.
+    """
+    tried: list[str] = []
+
+    class Answering(asyncio.SelectorEventLoop):
+        async def sock_connect(self, _: socket.socket, address: Any) -> None:
+            tried.append(address[0])
+            number = answers.get(address[0], errno.ECONNREFUSED)
+            raise OSError(number, os.strerror(number))
+
+    async def dial() -> None:
+        policy = Policies(Settings(timeouts=TIMEOUTS, egress=egress)).general
+        async with DnsServer({"many.test": known}) as server, dialling(server.endpoint) as dialer:
+            await dialer.connect(exchange_of(), target_of("many.test", 80), policy, leg)
+
+    with asyncio.Runner(loop_factory=Answering) as runner, pytest.raises(error):
+        runner.run(dial())
+    return tried
+
+
+def test_of_each_family_at_most_four_addresses_are_tried() -> None:
+    four, six = (
+        [f"127.0.0.{number}" for number in range(1, 10)],
+        [f"fd00::{number}" for number in range(1, 10)],
+    )
+    tried = dialled({}, [*four, *six])
+    assert len(tried) == len(set(tried)) == 8
+    assert len(set(tried) & set(four)) == len(set(tried) & set(six)) == 4
+
+
+def test_what_may_not_be_called_takes_no_others_place() -> None:
+    known = [f"127.0.0.{number}" for number in range(1, 10)]
+    allowed = Egress(allow=tuple(map(Network.parse, known[5:])))
+    assert sorted(dialled({}, [*known, "::1"], allowed)) == known[5:]
+
+
+def test_a_connection_that_meets_itself_is_one_that_nobody_accepts() -> None:
+    """The kernel may choose for the client's end the very port that it is to connect to; here it does."""
+    sockets: list[socket.socket] = []
+
+    class Choosing(asyncio.SelectorEventLoop):
+        async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+            sock.bind(address)
+            await super().sock_connect(sock, address)
+            assert sock.getpeername() == sock.getsockname()
+            sockets.append(sock)
+
+    async def dial(host: str, port: int) -> None:
+        async with dialling() as dialer:
+            await dialer.connect(exchange_of(), target_of(host, port), POLICY, leg)
+
+    for host in ("127.0.0.1", "::1"):
+        with asyncio.Runner(loop_factory=Choosing) as runner, pytest.raises(ConnectionRefused) as caught:
+            runner.run(dial(host, free_port()))
+        assert str(caught.value.outcome) == "failure(refused)"
+    assert [sock.fileno() for sock in sockets] == [-1, -1]
+
+
+def test_a_connection_that_is_reset_at_once_is_made_and_then_lost() -> None:
+    class Hurrying(asyncio.SelectorEventLoop):
+        """Its peer is done with the connection before anybody has looked at it."""
+
+        async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+            await super().sock_connect(sock, address)
+            accepted, _ = listener.accept()
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            accepted.close()
+            with pytest.raises(OSError, match="not connected"):
+                sock.getpeername()
+
+    async def dial() -> None:
+        async with dialling() as dialer:
+            target = target_of("127.0.0.1", listener.getsockname()[1])
+            connection = await dialer.connect(exchange_of(), target, POLICY, leg)
+            connection.begin("GET", 4096, 128)
+            with pytest.raises(ConnectionTerminated):
+                await connection.next_head()
+            connection.abort()
+            await turns()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        with asyncio.Runner(loop_factory=Hurrying) as runner:
+            runner.run(dial())
+
+
 WITHOUT_DESCRIPTORS = """
 import asyncio, os, resource, sys, time
 import uvloop
 from proxy.core.errors import ConnectionLimitReached
+from proxy.core.address import Network
 from proxy.core.egress import AllowedAddresses, Egress
 from proxy.core.exchange import Entry, Exchange
 from proxy.core.policies import Policies

@@ -4,16 +4,22 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 from support.sidecar import SETTINGS, Clock, Start
 from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Wait
 
+from proxy.core.acl import OwnListeners
+from proxy.core.address import Network
+from proxy.core.egress import Egress
+from proxy.core.errors import DestinationIpProhibited
 from proxy.core.exchange import Entry, Exchange
 from proxy.core.policies import Policies, UpstreamPolicy
 from proxy.core.policy import Dns, Limits
 from proxy.core.target import Target
 from proxy.wire.dialer import Dialer
+from proxy.wire.local import is_local
 from proxy.wire.pool import Pool
 from proxy.wire.resolver import Resolver
 from proxy.wire.upstream import UpstreamConnection
@@ -310,3 +316,39 @@ async def test_close_ends_all_that_rest(make_pool: MakePool) -> None:
         for connection in connections:
             await until_gone(connection)
         assert repr(pool) == "<Pool idle=0 hosts=0>"
+
+
+async def test_a_connection_is_vetted_again_when_it_is_lent(make_pool: MakePool) -> None:
+    """A listener of ours has come to be where it leads."""
+    own = OwnListeners(is_local)
+    policy = Policies(SETTINGS, own).general
+    pool = make_pool()
+    async with ScriptedUpstream(SERVE) as upstream:
+        target = target_of(upstream)
+        with await lend(pool, exchange_of(), target, policy) as connection:
+            await ask(connection)
+        assert pool.idle == 1
+        own.ports = frozenset({upstream.port})
+        assert pool.take(exchange_of(), target, policy, pool.clock()) is None
+        assert repr(pool) == "<Pool idle=0 hosts=0>"
+        await until_gone(connection)
+        with pytest.raises(DestinationIpProhibited):
+            await pool.dial(exchange_of(), target, policy)
+        assert len(upstream.connections) == 1
+
+
+async def test_connections_are_kept_apart_by_the_rules_on_addresses(make_pool: MakePool) -> None:
+    """What a route has called as internal, or under older rules, is not for those who may not."""
+    settings = replace(SETTINGS, egress=Egress(allow=(Network.parse("127.0.0.1"),)))
+    policies, others = Policies(settings), Policies(replace(settings))
+    pool = make_pool()
+    async with ScriptedUpstream(SERVE) as upstream:
+        target = target_of(upstream)
+        internal = policies.of(target.host, target.port, is_internal=True)
+        with await lend(pool, exchange_of(), target, internal) as first:
+            await ask(first)
+        for policy in (policies.general, others.general, others.of("a", 80, is_internal=True)):
+            assert pool.take(exchange_of(), target, policy, pool.clock()) is None
+        assert pool.idle == 1
+        assert pool.take(exchange_of(), target, internal, pool.clock()) is first
+        first.abort()
