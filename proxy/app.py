@@ -15,8 +15,9 @@ from aiohttp import web
 
 from proxy.control import log
 from proxy.control.admin import application
+from proxy.control.credentials_file import CredentialsFile
 from proxy.control.metrics import Metrics
-from proxy.core.egress import AllowedAddresses
+from proxy.core.acl import OwnListeners
 from proxy.core.errors import Draining
 from proxy.core.exchange import Entry, Exchange
 from proxy.core.policies import Policies
@@ -29,6 +30,7 @@ from proxy.wire.forward import Forwarding
 from proxy.wire.handler import Handler
 from proxy.wire.heads import Heads
 from proxy.wire.listener import Clients, Listener
+from proxy.wire.local import is_local
 from proxy.wire.naming import Naming
 from proxy.wire.pool import Pool
 from proxy.wire.resolver import Resolver
@@ -55,6 +57,9 @@ class Sidecar:
         clock: monotonic seconds.
         draw: a number from 0 to 1 at random, for the jitter of openings.
         on_exchange: told of each exchange at its end, beside metrics and log; must not raise.
+
+    Raises:
+        ConfigError: `listen.credentials_file` cannot be used.
     """
 
     def __init__(
@@ -67,6 +72,8 @@ class Sidecar:
     ) -> None:
         self.settings = settings
         self.name = settings.name or f"breaker-proxy-{secrets.token_hex(4)}"
+        path = settings.listen.credentials_file
+        self._credentials = None if path is None else CredentialsFile(path)
         self._clock = clock
         self._on_exchange = on_exchange
         self._draining = False
@@ -75,7 +82,8 @@ class Sidecar:
         self.circuits = Circuits(
             settings.limits, draw=draw, listeners=(log.circuit_changed,), on_fault=log.listener_failed
         )
-        self._resolver = Resolver([str(server) for server in settings.dns.servers], settings.timeouts.dns)
+        self._own = OwnListeners(is_local)
+        self._resolver = Resolver(settings.dns, settings.timeouts.dns, clock)
         dialer = Dialer(self._resolver, clock)
         self.pool = Pool(dialer, clock, settings.limits, settings.timeouts.upstream_idle)
         heads = Heads(self.name, via=settings.via)
@@ -85,7 +93,7 @@ class Sidecar:
         self.handler = Handler(
             name=self.name,
             circuits=self.circuits,
-            policies=Policies(settings),
+            policies=Policies(settings, self._own),
             deadlines=self.deadlines,
             carries={
                 Entry.FORWARD: forwarding.carry,
@@ -107,6 +115,7 @@ class Sidecar:
             in_flight=lambda: self.handler.in_flight,
             tunnels=lambda: self.tunnels.open,
             idle_connections=lambda: self.pool.idle,
+            dns_lookups=lambda: self._resolver.lookups,
         )
         self._admin = web.AppRunner(
             application(self.metrics, self._readiness),
@@ -116,7 +125,9 @@ class Sidecar:
         )
 
     def _listener(self, routes: Routes | None) -> Listener:
-        naming = Naming(self.name, self.settings.limits.max_head, routes)
+        # Routes lead only where the configuration says, so whoever may call them need not be asked.
+        authenticate = None if routes is not None or self._credentials is None else self._credentials.check
+        naming = Naming(self.name, self.settings.limits.max_head, routes, authenticate)
         entry = Entry.FORWARD if routes is None else Entry.REVERSE
         return Listener(
             partial(self.handler.handle, naming), self.handler, self.clients, self.settings.limits, entry
@@ -170,6 +181,7 @@ class Sidecar:
         except ListenError:
             await self.stop()
             raise
+        self._own.ports = frozenset(endpoint.port for endpoint in self.addresses.values())
         self.deadlines.start()
 
     async def drain(self) -> None:
@@ -213,6 +225,8 @@ class Sidecar:
         self.clients.sweep(now)
         self.pool.sweep(now)
         self.circuits.advance(now)
+        if self._credentials is not None:
+            self._credentials.look(now)
 
     def _report(self, exchange: Exchange, now: float) -> None:
         self.metrics.observe(exchange, now)
@@ -231,6 +245,7 @@ async def run(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT; a second one ends it at once.
 
     Raises:
+        ConfigError: a file that the settings name cannot be used.
         ListenError: an address is in use or is not ours.
     """
     log.configure(settings.log)
@@ -249,8 +264,7 @@ async def run(settings: Settings) -> None:
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
     log.started(sidecar.name, sidecar.addresses)
-    if settings.egress.addresses is not AllowedAddresses.ANY:
-        log.egress_not_guarded(settings.egress.addresses)
+    log.egress(settings)
     await stopping.wait()
     log.draining(settings.drain.timeout)
     draining = asyncio.create_task(sidecar.drain())

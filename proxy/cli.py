@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+import secrets
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,13 +13,27 @@ import uvloop
 
 from proxy import __version__
 from proxy.app import ListenError, run
+from proxy.control import credentials_file
 from proxy.control.config import ConfigError, load
+from proxy.core.credentials import NAME_NOUN, is_name, line_of
 from proxy.core.egress import AllowedAddresses
 from proxy.core.policy import Settings
 
 # Exit codes: what systemd, Kubernetes and scripts see.
 LISTEN_FAILED = 1
 BAD_CONFIGURATION = 2
+
+
+# RFC 4086: nobody guesses 256 bits.
+RANDOM_BYTES = 32
+_ABOUT_TOKENS = """\
+Make a token for a client of the proxy. Two lines are written:
+  on standard output  NAME:SHA256, the line for listen.credentials_file;
+  on standard error   NAME:TOKEN, which the client gives as user and password. It is stored nowhere.
+
+  breaker-proxy token ci >> tokens
+  HTTP_PROXY=http://$(breaker-proxy token ci 2>&1 >> tokens)@127.0.0.1:3128
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,11 +45,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             settings = _load(arguments.config, arguments.egress)
             return _run(settings)
         if command == "check":
-            _load(arguments.file, None)
+            settings = _load(arguments.file, None)
+            if settings.listen.credentials_file is not None:
+                credentials_file.read(settings.listen.credentials_file)
             sys.stdout.write(f"{arguments.file}: ok\n")
             return 0
         if command == "demo":
             return _demo(arguments.seconds)
+        if command == "token":
+            return _token(arguments.name)
     except ConfigError as error:
         for fault in error.faults:
             sys.stderr.write(f"{fault}\n")
@@ -69,6 +88,13 @@ def _parser() -> argparse.ArgumentParser:
         description="Start the proxy with a healthy, a flapping and a dead upstream; show their circuits.",
     )
     demo.add_argument("--seconds", type=float, metavar="N", help="end after N seconds instead of at Ctrl-C")
+    token = commands.add_parser(
+        "token",
+        help="make a token for a client of the proxy",
+        description=_ABOUT_TOKENS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    token.add_argument("name", type=_name, metavar="NAME", help="whose it is, for you and for the log")
     commands.add_parser("version", help="print the version", description="Print the version.")
     return parser
 
@@ -85,6 +111,21 @@ def _run(settings: Settings) -> int:
     except ListenError as error:
         sys.stderr.write(f"breaker-proxy: {error}\n")
         return LISTEN_FAILED
+    return 0
+
+
+def _name(text: str) -> str:
+    if not is_name(text):
+        raise argparse.ArgumentTypeError(f"expected {NAME_NOUN}")
+    return text
+
+
+def _token(name: str) -> int:
+    token = secrets.token_urlsafe(RANDOM_BYTES)
+    sys.stdout.write(f"{line_of(name, token)}\n")
+    # First: who has read the token can rely on its line.
+    sys.stdout.flush()
+    sys.stderr.write(f"{name}:{token}\n")
     return 0
 
 

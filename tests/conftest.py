@@ -1,6 +1,13 @@
-"""Fixtures for all tests."""
+"""Fixtures for all tests, and how hypothesis runs."""
 
+import hypothesis
 import pytest
+
+# How long an example takes is the machine's affair, which is shared and noisy.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import logging
 import os
 import select
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from threading import RLock
 from typing import BinaryIO, TextIO
 
@@ -26,8 +26,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 
 from proxy import __version__
 from proxy.core import policy
-from proxy.core.egress import AllowedAddresses
-from proxy.core.errors import ProxyInternalError
+from proxy.core.errors import AuthenticationRequired, ProxyInternalError
 from proxy.core.exchange import Exchange, Source
 from proxy.core.listeners import Listener
 from proxy.core.outcome import Verdict
@@ -213,7 +212,9 @@ class AccessLog:
         if self._access is policy.AccessLog.OFF or (error is not None and error.refused):
             return
         failed = (
-            error is not None
+            # Many clients give their credentials only when asked.
+            (error is not None and not isinstance(error, AuthenticationRequired))
+            or exchange.unenforced is not None
             or exchange.outcome.verdict is Verdict.FAILURE
             or (exchange.source is Source.UPSTREAM and (exchange.status or 0) >= 500)  # noqa: PLR2004 -- RFC 9110 section 15.6
         )
@@ -226,9 +227,11 @@ class AccessLog:
         write(
             "exchange ended",
             entry=exchange.entry.value,
+            client_name=exchange.client_name,
             method=exchange.method,
             upstream=None if exchange.target is None else self._name(exchange.target),
             address=exchange.address,
+            unenforced=exchange.unenforced,
             status=exchange.status,
             source=exchange.source.value,
             outcome=str(exchange.outcome),
@@ -248,12 +251,12 @@ class AccessLog:
     def _name(self, target: Target) -> str:
         path, _, _ = target.origin_form.partition("?")
         if not path:  # a tunnel
-            return target.host_port
+            return target.circuit
         if self._path is policy.PathLog.FULL:
-            return target.host_port + path
+            return target.circuit + path
         # The name that its circuit has with `circuit.key: path`, so that one leads to the other.
         # surrogatepass: a str that is not text has a hash as well.
-        return endpoint_name(target.host_port, path.encode("utf-8", "surrogatepass"))
+        return endpoint_name(target.circuit, path.encode("utf-8", "surrogatepass"))
 
 
 def circuit_changed(transition: Transition) -> None:
@@ -288,9 +291,31 @@ def started(name: str, addresses: Mapping[str, policy.Endpoint]) -> None:
     _logger().info("started", version=__version__, name=name, **told)
 
 
-def egress_not_guarded(addresses: AllowedAddresses) -> None:
-    """Warns that a setting promises more than this version does."""
-    _logger().warning("egress not guarded: this version calls any address", addresses=addresses.value)
+def credentials_read(path: str, *, names: int, tokens: int) -> None:
+    """Says that these tokens are valid from now on."""
+    _logger().info("credentials read", path=path, names=names, tokens=tokens)
+
+
+def credentials_kept(faults: Sequence[object]) -> None:
+    """Warns that the file with the tokens has changed and cannot be used: those from before stay valid."""
+    _logger().warning("credentials not changed", faults=[str(fault) for fault in faults])
+
+
+def egress(settings: policy.Settings) -> None:
+    """Says which rules on hosts and addresses are in force, and for how many upstreams others are."""
+    rules = settings.egress
+    _logger().info(
+        "egress",
+        addresses=rules.addresses.value,
+        allow=list(map(str, rules.allow)),
+        deny=list(map(str, rules.deny)),
+        hosts_allow=list(map(str, rules.hosts.allow)),
+        hosts_deny=list(map(str, rules.hosts.deny)),
+        hosts_mode=rules.hosts.mode.value,
+        connect_ports=str(rules.connect_ports),
+        upstreams_with_rules=sum(bool(upstream.egress.values) for upstream in settings.upstreams),
+        internal_routes=sum(route.internal for route in settings.routes),
+    )
 
 
 def draining(timeout_s: float) -> None:

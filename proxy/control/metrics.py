@@ -15,7 +15,8 @@ query.
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 
 from prometheus_client.core import HistogramMetricFamily, InfoMetricFamily, Metric
@@ -24,6 +25,7 @@ from prometheus_client.exposition import choose_encoder
 from proxy import __version__
 from proxy.control.circuit_metrics import CircuitMetrics, Taken
 from proxy.control.families import PREFIX, counters, gauge, gauges
+from proxy.core.answers import Lookup
 from proxy.core.exchange import Entry, Exchange, Source
 from proxy.core.registry import Circuits
 
@@ -96,6 +98,7 @@ class Metrics:
         in_flight: counts the exchanges under way, tunnels included.
         tunnels: counts the tunnels that stand.
         idle_connections: counts the upstream connections that wait in the pool.
+        dns_lookups: counts the look-ups of names, by how they ended.
         clock: monotonic seconds, as the circuits are told them.
     """
 
@@ -107,12 +110,15 @@ class Metrics:
         in_flight: Callable[[], int],
         tunnels: Callable[[], int],
         idle_connections: Callable[[], int],
+        dns_lookups: Callable[[], Mapping[Lookup, int]],
         clock: Callable[[], float],
     ) -> None:
         self._in_flight = in_flight
         self._tunnels = tunnels
         self._idle_connections = idle_connections
+        self._dns_lookups = dns_lookups
         self._counts = {entry: _Counts() for entry in Entry}
+        self._denied: Counter[tuple[str, bool]] = Counter()
         self._request_bytes = 0
         self._response_bytes = 0
         self._circuits = CircuitMetrics(circuits, max_circuits)
@@ -132,6 +138,10 @@ class Metrics:
         self._request_bytes += exchange.request_bytes
         self._response_bytes += exchange.response_bytes
         error = exchange.error
+        if exchange.unenforced is not None:
+            self._denied[exchange.unenforced, False] += 1
+        if error is not None and error.denies:
+            self._denied[error.reason, True] += 1
         if error is None or not error.refused:
             took_s = now - exchange.started
             counts.in_bucket[bisect_left(_BOUNDS_S, took_s)] += 1
@@ -153,12 +163,29 @@ class Metrics:
         pool = gauges("pool_connections", "Upstream connections kept for the next request.", "state")
         pool.add_metric(["idle"], self._idle_connections())
         yield pool
+        lookups = counters("dns_lookups", "Look-ups of names, each by how it ended.", "result")
+        for result, number in self._dns_lookups().items():
+            lookups.add_metric([result.value], number)
+        yield lookups
         passed = counters("bytes", "Content passed on, added as exchanges end.", "direction", unit="bytes")
         passed.add_metric(["request"], self._request_bytes)
         passed.add_metric(["response"], self._response_bytes)
         yield passed
+        yield self._denials()
         yield self._requests()
         yield self._request_seconds()
+
+    def _denials(self) -> Metric:
+        family = counters(
+            "denied",
+            "Requests that are not wanted, by their form, by a rule or by where they lead; not enforced: that"
+            " a rule would have refused.",
+            "reason",
+            "enforced",
+        )
+        for (reason, is_enforced), count in sorted(self._denied.items()):
+            family.add_metric([reason, str(is_enforced).lower()], count)
+        return family
 
     def _requests(self) -> Metric:
         family = counters(

@@ -67,6 +67,10 @@ TABLE: tuple[tuple[_Network, AddressClass, str], ...] = tuple(
         ("fd00:ec2::/32", _C.METADATA, "the local services of AWS"),
         ("fd20:ce::254/128", _C.METADATA, "instance metadata of Google"),
         ("fd00:42::42/128", _C.METADATA, "instance metadata of Scaleway"),
+        ("fd00:100::100:200/128", _C.METADATA, "instance metadata of Alibaba"),
+        ("fd00:a9fe:a9fe::1/128", _C.METADATA, "instance metadata of Akamai (Linode)"),
+        ("fd00:c1::a9fe:a9fe/128", _C.METADATA, "instance metadata of Oracle"),
+        ("fe80::a9fe:a9fe/128", _C.METADATA, "instance metadata of OpenStack"),
         ("::/128", _C.UNSPECIFIED, "RFC 4291, which Linux connects to itself"),
         ("::1/128", _C.LOOPBACK, "RFC 4291"),
         ("64:ff9b:1::/48", _C.PRIVATE, "translation within a site (RFC 8215)"),
@@ -85,6 +89,15 @@ TABLE: tuple[tuple[_Network, AddressClass, str], ...] = tuple(
     )
 )
 
+# For each version the first address, the mask and the class of each row: this is asked at each connection.
+_ROWS = {
+    version: tuple(
+        (int(network.network_address), int(network.netmask), kind)
+        for network, kind, _ in TABLE
+        if network.version == version
+    )
+    for version in (4, 6)
+}
 _ALL_ONES = 0xFFFF_FFFF
 
 # IPv6 that carries IPv4: the network, how far the IPv4 address is shifted, and whether its bits are flipped.
@@ -103,7 +116,12 @@ CARRIERS: tuple[tuple[IPv6Network, int, int, str], ...] = tuple(
     )
 )
 # Of these the IPv4 address inside says all.
-_TRANSPARENT = tuple(map(IPv6Network, ("::ffff:0:0/96", "64:ff9b::/96", "2002::/16", "2001::/32")))
+_MAPPED = IPv6Network("::ffff:0:0/96")
+_TRANSPARENT = (_MAPPED, *map(IPv6Network, ("64:ff9b::/96", "2002::/16", "2001::/32")))
+# RFC 6052 section 2.2: behind a prefix of 48, 56 or 64 bits the IPv4 address leaves out octet 8. Within the
+# network of RFC 8215 a site may choose any of these. So far it is shifted then in what remains.
+_NAT64_OF_A_SITE = IPv6Network("64:ff9b:1::/48")
+_BEHIND_SHORTER_PREFIXES = (40, 32, 24)
 # RFC 5214 section 6.1: any prefix, then 00-00-5E-FE or 02-00-5E-FE, then the IPv4 address.
 _ISATAP = (0x0000_5EFE, 0x0200_5EFE)
 
@@ -121,10 +139,11 @@ class Network:
         Raises:
             ValueError: for anything else; the text says what was expected.
         """
-        if not isinstance(value, str):
-            raise ValueError(_EXPECTED.format(value))  # noqa: TRY004 -- see ports.py
+        # A zone is one of this machine's links; no address that is asked about carries one.
+        if not isinstance(value, str) or "%" in value:
+            raise ValueError(_EXPECTED.format(value))
         try:
-            return cls(ip_network(value))
+            return cls(_unmapped(ip_network(value)))
         except ValueError as error:
             why = f" ({error})" if "host bits" in str(error) else ""
             raise ValueError(_EXPECTED.format(value) + why) from None
@@ -137,6 +156,13 @@ class Network:
 
 
 _EXPECTED = "expected an address or a network such as 10.0.0.0/8 or fd00::/8, got {!r:.60}"
+
+
+def _unmapped(network: _Network) -> _Network:
+    """The IPv4 network that an IPv6 one only maps, since addresses come that way (`canonical`)."""
+    if isinstance(network, IPv4Network) or not network.subnet_of(_MAPPED):
+        return network
+    return IPv4Network((int(network.network_address) & _ALL_ONES, network.prefixlen - _MAPPED.prefixlen))
 
 
 def canonical(address: str) -> IpAddress:
@@ -172,10 +198,15 @@ def carried_by(address: IpAddress) -> tuple[IPv4Address, ...]:
         for network, shift, flip, _ in CARRIERS
         if address in network
     ]
+    if address in _NAT64_OF_A_SITE:
+        without_octet_8 = bits >> 64 << 56 | bits & (1 << 56) - 1
+        carried += [IPv4Address(without_octet_8 >> shift & _ALL_ONES) for shift in _BEHIND_SHORTER_PREFIXES]
     if bits >> 32 & _ALL_ONES in _ISATAP:
         carried.append(IPv4Address(bits & _ALL_ONES))
     return tuple(carried)
 
 
 def _own_class(address: IpAddress) -> AddressClass:
-    return next((kind for network, kind, _ in TABLE if address in network), _C.PUBLIC)
+    bits = int(address)
+    rows = _ROWS[address.version]
+    return next((kind for network, mask, kind in rows if bits & mask == network), _C.PUBLIC)

@@ -26,12 +26,15 @@ class ProxyError(Exception):
         keeps_alive: whether the client's connection may live on behind the answer.
         refused: whether a circuit or a limit turned the exchange away before it cost anything; such an
             answer gets no line in the log.
+        denies: whether the request itself is not wanted, by its form, by a rule or by where it leads; such
+            answers are counted by their reasons.
     """
 
     error_type: ClassVar[str] = ""
     default_reason: ClassVar[str] = ""
     keeps_alive: ClassVar[bool] = True
     refused: ClassVar[bool] = False
+    denies: ClassVar[bool] = False
     status: ClassVar[int] = 502
     retry_after_s: int | None = None
     phrase: str = "Bad gateway"
@@ -105,6 +108,7 @@ class DestinationNotFound(ProxyError):
     """404: no route of `routes:` fits the request."""
 
     status = 404
+    denies = True
     default_reason = "no_route"
     phrase = "No route"
 
@@ -114,7 +118,7 @@ class HttpRequestDenied(ProxyError):
 
     status = 403
     phrase = "Denied"
-    refused = True
+    denies = True
 
 
 class AuthenticationRequired(HttpRequestDenied):
@@ -134,13 +138,14 @@ class DestinationIpProhibited(ProxyError):
 
     default_reason = "address_denied"
     phrase = "Address denied"
-    refused = True
+    denies = True
 
 
 class ProxyLoopDetected(ProxyError):
     """502: the request has been through this very proxy, as its `Via` says (RFC 9110 section 7.6.3)."""
 
     phrase = "Proxy loop"
+    denies = True
 
 
 class ConnectionRefused(ProxyError):
@@ -202,6 +207,7 @@ class HttpRequestError(ProxyError):
 
     status = 400
     keeps_alive = False
+    denies = True
     default_reason = "bad_request"
     phrase = "Bad request"
 

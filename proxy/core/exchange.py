@@ -143,6 +143,7 @@ class Exchange:
         started: monotonic seconds, like `owed_since` and `deadline`.
         ends_at: when it is over in any case (`timeouts.total`).
         body: the framing of the request.
+        client_name: whose token the client has given (`listen.credentials_file`), None where none is asked.
         request_bytes, response_bytes: content passed on, without heads and chunk framing.
         begun: the client has received bytes of the answer, so that no other answer can follow.
         ends_by_close: the client takes the end of the connection for the end of the answer.
@@ -158,11 +159,13 @@ class Exchange:
 
     target: Target | None = None
     body: Body = NO_BODY
+    client_name: str | None = None
     address: str | None = None
     status: int | None = None
     source: Source = _BY_PROXY
     error: errors.ProxyError | None = None
     outcome: Outcome = NEUTRAL
+    unenforced: str | None = None
     client_left: bool = False
     begun: bool = False
     ends_by_close: bool = False

@@ -1,18 +1,14 @@
 """Settings for some upstreams only: which ones, and what differs for them."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Self, TypeVar, cast
 
+from proxy.core.host import literal, normalised, split
+
 Section = TypeVar("Section")
 
-# A name as in target.py, with `*.` before it or `*` alone, or an IPv6 address; then a port.
-_PATTERN = re.compile(
-    r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]{2,45})\]|(?P<name>\*|(?:\*\.)?[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}))"
-    r"(?::(?P<port>[0-9]{1,5}))?"
-)
-_MAX_PORT = 65535
+_EXPECTED = "expected a host such as api.example.com or *.example.com, got {!r:.60}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +16,8 @@ class HostPattern:
     """Which upstreams an entry is for: `api.example.com`, `*.example.com`, `*`, each with an optional port.
 
     Attributes:
-        host: lower case, an IPv6 address without its brackets; after `*.` any depth matches, and not the
-            name itself.
+        host: normalised (host.py), an IPv6 address without its brackets; `*.` before a name means any depth
+            below it, and not the name itself.
         port: 1-65535, or None for all.
     """
 
@@ -35,29 +31,41 @@ class HostPattern:
         Raises:
             ValueError: for anything else; the text says what was expected.
         """
-        parts = _PATTERN.fullmatch(value) if isinstance(value, str) else None
-        port = int(parts["port"]) if parts is not None and parts["port"] else None
-        if parts is None or (port is not None and not 1 <= port <= _MAX_PORT):
-            raise ValueError(f"expected a host such as api.example.com or *.example.com, got {value!r:.60}")
-        return cls((parts["ipv6"] or parts["name"]).lower().rstrip("."), port)
+        if not isinstance(value, str) or value.endswith(":"):
+            raise ValueError(_EXPECTED.format(value))
+        try:
+            host, port = split(value)
+            return cls(_pattern(host), port)
+        except ValueError as error:
+            raise ValueError(f"{_EXPECTED.format(value)}: {error}") from None
 
     def matches(self, host: str, port: int) -> bool:
         """Whether the entry is for this upstream.
 
         Args:
-            host: lower case, without brackets; one dot at its end means the same name (RFC 1034 section 3.1).
+            host: normalised.
             port: 1-65535.
         """
         if self.port is not None and self.port != port:
             return False
         if self.host == "*":
             return True
-        name = host.removesuffix(".")
-        return name.endswith(self.host[1:]) if self.host.startswith("*.") else name == self.host
+        return host.endswith(self.host[1:]) if self.host.startswith("*.") else host == self.host
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port is None else f"{host}:{self.port}"
+
+
+def _pattern(host: str) -> str:
+    if host == "*":
+        return host
+    name = normalised(host.removeprefix("*."))
+    if not host.startswith("*."):
+        return name
+    if literal(name) is not None:
+        raise ValueError("nothing is below an address")
+    return f"*.{name}"
 
 
 @dataclass(frozen=True)  # CPython 3.11 cannot make a generic one with slots

@@ -1,7 +1,12 @@
-"""Finds the settings of one upstream: the first entry of `upstreams:` that matches, over the general ones."""
+"""Finds the settings of one upstream: the first entry of `upstreams:` that matches, over the general ones.
+
+What a route calls internal has the same settings, but for the class of its address, which is not asked.
+"""
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+from proxy.core.acl import NOWHERE, Acl, OwnListeners
 from proxy.core.overlay import HostPattern
 from proxy.core.policy import CircuitPolicy, OpenAction, Seconds, Settings, Timeouts, Upstream
 
@@ -15,51 +20,69 @@ class UpstreamPolicy:
 
     circuit: CircuitPolicy
     timeouts: Timeouts
-    open_action: OpenAction = OpenAction.RESPOND
+    open_action: OpenAction
+    acl: Acl
+
+
+class _Pair(NamedTuple):
+    """The settings of an upstream, and those where a route calls it internal."""
+
+    open: UpstreamPolicy
+    internal: UpstreamPolicy
 
 
 class Policies:
     """Answers for host and port; for one entry always with the same object.
 
+    Args:
+        settings: the configuration.
+        own: our own listeners, which nobody may call.
+
     Attributes:
         general: the settings where no entry matches.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.general = _overlaid(settings, None)
-        self._entries: list[tuple[HostPattern, UpstreamPolicy]] = [
-            (upstream.match, _overlaid(settings, upstream)) for upstream in settings.upstreams
+    def __init__(self, settings: Settings, own: OwnListeners = NOWHERE) -> None:
+        self._general = _overlaid(settings, None, own)
+        self.general = self._general.open
+        self._entries: list[tuple[HostPattern, _Pair]] = [
+            (upstream.match, _overlaid(settings, upstream, own)) for upstream in settings.upstreams
         ]
-        self._found: dict[tuple[str, int], UpstreamPolicy] = {}
+        self._found: dict[tuple[str, int], _Pair] = {}
 
-    def of(self, host: str, port: int) -> UpstreamPolicy:
+    def of(self, host: str, port: int, *, is_internal: bool = False) -> UpstreamPolicy:
         """The settings of an upstream.
 
         Args:
-            host: lower case, an IPv6 address without its brackets.
+            host: in its normal form (`core/host.py`).
             port: 1-65535.
+            is_internal: whether a route calls it internal.
         """
-        if not self._entries:
-            return self.general
-        policy = self._found.get((host, port))
-        if policy is None:
-            policy = next(
-                (entry for match, entry in self._entries if match.matches(host, port)), self.general
-            )
-            if len(self._found) >= MAX_CACHED:
-                self._found.clear()
-            self._found[host, port] = policy
-        return policy
+        pair = self._general
+        if self._entries:
+            found = self._found.get((host, port))
+            pair = self._look(host, port) if found is None else found
+        return pair.internal if is_internal else pair.open
+
+    def _look(self, host: str, port: int) -> _Pair:
+        pair = next((entry for match, entry in self._entries if match.matches(host, port)), self._general)
+        if len(self._found) >= MAX_CACHED:
+            self._found.clear()
+        self._found[host, port] = pair
+        return pair
 
 
-def _overlaid(settings: Settings, upstream: Upstream | None) -> UpstreamPolicy:
+def _overlaid(settings: Settings, upstream: Upstream | None, own: OwnListeners) -> _Pair:
     circuit = settings.circuit
     timeouts = settings.timeouts
     open_action = settings.open_action
+    egress = settings.egress
     if upstream is not None:
         circuit = upstream.circuit.onto(circuit)
         timeouts = upstream.timeouts.onto(timeouts)
         open_action = upstream.open_action or open_action
+        egress = upstream.egress.onto(egress)
     if circuit.probe_lease is None:
         circuit = replace(circuit, probe_lease=Seconds(timeouts.lease_s))
-    return UpstreamPolicy(circuit, timeouts, open_action)
+    policy = UpstreamPolicy(circuit, timeouts, open_action, Acl(egress, own))
+    return _Pair(policy, replace(policy, acl=Acl(egress, own, is_internal=True)))

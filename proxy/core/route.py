@@ -2,22 +2,17 @@
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv6Address
 from typing import Self
 
+from proxy.core.host import normalised, split
 from proxy.core.overlay import HostPattern
 
 # Visible ASCII but for `?` and `#`, as `target.py` lets it stand in a request line.
 _PATH = re.compile(r"/[!\"$->@-~]*")
-# A host as in target.py.
-_URL = re.compile(
-    r"(?P<scheme>https?)://"
-    r"(?P<authority>(?:\[(?P<ipv6>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}))"
-    r"(?::(?P<port>[0-9]{1,5}))?)"
-    r"(?P<path>/[!\"$->@-~]*)?"
-)
+# No colon without a port behind it.
+_URL = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?#]*[^/?#:])(?P<path>/[!\"$->@-~]*)?")
 _PORTS = {"http": 80, "https": 443}
-_MAX_PORT = 65535
+_EXPECTED = "expected a URL such as http://10.0.0.7:8080/base, got {!r:.60}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +53,7 @@ class UpstreamUrl:
 
     Attributes:
         scheme: `http` or `https`.
-        host: lower case, an IPv6 address without its brackets.
+        host: normalised (host.py), an IPv6 address without its brackets.
         port: 1-65535.
         authority: host and port as written.
         path: without a slash at its end, so possibly empty.
@@ -78,13 +73,15 @@ class UpstreamUrl:
             ValueError: for anything else; the text says what was expected.
         """
         parts = _URL.fullmatch(value) if isinstance(value, str) else None
-        port = int(parts["port"] or _PORTS[parts["scheme"]]) if parts is not None else 0
-        if parts is None or not 1 <= port <= _MAX_PORT:
-            raise ValueError(f"expected a URL such as http://10.0.0.7:8080/base, got {value!r:.60}")
-        if parts["ipv6"]:
-            IPv6Address(parts["ipv6"])  # its ValueError says what is wrong
-        host = (parts["ipv6"] or parts["name"]).lower()
-        return cls(parts["scheme"], host, port, parts["authority"], (parts["path"] or "").rstrip("/"))
+        if parts is None:
+            raise ValueError(_EXPECTED.format(value))
+        scheme, authority, path = parts.groups(default="")
+        try:
+            host, port = split(authority)
+            host = normalised(host)
+        except ValueError as error:
+            raise ValueError(f"{_EXPECTED.format(value)}: {error}") from None
+        return cls(scheme, host, port or _PORTS[scheme], authority, path.rstrip("/"))
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}{self.path}"
@@ -97,8 +94,10 @@ class Route:
     Attributes:
         host: which the client asks for (its `Host`); None is any.
         path: which the client asks for; `upstream`'s own path comes in its place.
+        internal: whether the upstream may be called whatever the class of its address.
     """
 
     upstream: UpstreamUrl
     host: HostPattern | None = None
     path: PathPrefix = PathPrefix()
+    internal: bool = False

@@ -23,7 +23,7 @@ class Routes:
         """Names the target of a request.
 
         Args:
-            host: that the client asked for, lower case and without brackets.
+            host: that the client asked for, normalised; empty if it named none.
             port: that the client asked for.
             origin_form: path and query as received, or `*`.
 
@@ -44,4 +44,4 @@ def _along(route: Route, origin_form: str) -> Target:
         if not rest.startswith("/"):
             # RFC 9112 section 3.2.1: an empty path is sent as "/".
             rest = "/" + rest
-    return Target(upstream.scheme, upstream.host, upstream.port, rest, upstream.authority)
+    return Target(upstream.scheme, upstream.host, upstream.port, rest, upstream.authority, route.internal)

@@ -1,23 +1,19 @@
 """What a request is for: the request-target of RFC 9112 section 3.2, as the client sent it.
 
 Nothing is normalised on the way: what goes upstream is the origin-form of exactly the received bytes, since
-signatures of webhooks cover it. Only the host is lower-cased, for the circuit's key and for the resolver.
+signatures of webhooks cover it. Only the host is brought into one form (host.py), for the circuit's key, the
+rules and the resolver; the `Host` field keeps what was received.
 """
 
 import re
 from functools import lru_cache
-from ipaddress import AddressValueError, IPv6Address
 from typing import NamedTuple
 
 from proxy.core.errors import HttpRequestError, NotAProxyRequest
+from proxy.core.host import normalised, split
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-# RFC 3986 section 3.2.2, less than it allows: a registered name without sub-delims and percent-encodings
-# (no resolver answers those), an IPv4 address, or an IPv6 address in brackets without a zone.
-_AUTHORITY = re.compile(
-    r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9._-]{1,255}))(?::(?P<port>[0-9]{0,5}))?"
-)
 _ORIGIN = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?]*)")
 # Dispatchers call the same URLs again and again. Peers choose them, so what is remembered is bounded.
 _LONGEST_REMEMBERED = 256
@@ -32,10 +28,11 @@ class Target(NamedTuple):
 
     Attributes:
         scheme: `http` or `https`; for a tunnel the empty string.
-        host: lower case, an IPv6 address without its brackets.
+        host: normalised, an IPv6 address without its brackets.
         port: 1-65535.
         origin_form: path and query as received, `*` for OPTIONS without a path; empty for a tunnel.
         authority: host and port as received, for the `Host` field.
+        is_internal: whether a route calls the host internal; then it has a circuit of its own.
     """
 
     scheme: str
@@ -43,11 +40,17 @@ class Target(NamedTuple):
     port: int
     origin_form: str
     authority: str
+    is_internal: bool = False
 
     @property
     def host_port(self) -> str:
-        """The circuit's key and the name that logs and answers use."""
+        """The name that answers use."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def circuit(self) -> str:
+        """The key of its host's circuit, and the name that logs and metrics use."""
+        return f"{self.host_port}+internal" if self.is_internal else self.host_port
 
 
 def from_absolute_form(request_target: str, method: str) -> Target:
@@ -116,7 +119,7 @@ def _parts_of(origin: str) -> tuple[str, str, int, str]:
 
 
 def host_and_port(authority: str, default_port: int | None) -> tuple[str, int]:
-    """The host, lower case and without brackets, and the port of an authority.
+    """The normalised host, and the port of an authority.
 
     Raises:
         HttpRequestError: 400.
@@ -125,20 +128,12 @@ def host_and_port(authority: str, default_port: int | None) -> tuple[str, int]:
         # RFC 9110 section 4.2.4: userinfo SHOULD be treated as an error, "it is likely being used to
         # obscure the authority".
         raise HttpRequestError("the authority carries user information")
-    parts = _AUTHORITY.fullmatch(authority)
-    if parts is None or (parts["ipv6"] and not _is_ipv6(parts["ipv6"])):
-        raise HttpRequestError("the authority is not a host with an optional port")
-    port = int(parts["port"]) if parts["port"] else default_port
+    try:
+        host, port = split(authority)
+        host = normalised(host)
+    except ValueError as error:
+        raise HttpRequestError(str(error)) from None
+    port = port or default_port
     if port is None:
         raise HttpRequestError("CONNECT needs a port")
-    if not 1 <= port <= 65535:  # noqa: PLR2004 -- the range of TCP ports
-        raise HttpRequestError("the port is outside 1-65535")
-    return (parts["ipv6"] or parts["name"]).lower(), port
-
-
-def _is_ipv6(address: str) -> bool:
-    try:
-        IPv6Address(address)
-    except AddressValueError:
-        return False
-    return True
+    return host, port

@@ -1,7 +1,13 @@
-"""Connections to upstreams: resolve, then race the addresses (RFC 8305)."""
+"""Connections to upstreams: resolve, vet the addresses, then race those that may be called (RFC 8305).
+
+Nothing is connected to that has not been vetted, not even for a moment: the sockets get the very addresses
+that the rules have seen.
+"""
 
 import asyncio
 import errno
+import re
+import socket
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -16,20 +22,25 @@ from proxy.core.errors import (
     ProxyError,
 )
 from proxy.core.exchange import Awaited, Exchange
-from proxy.core.policy import Timeouts
+from proxy.core.policies import UpstreamPolicy
 from proxy.core.target import Target
-from proxy.wire.resolver import Resolver
+from proxy.wire.resolver import AddressInfo, Resolver
 
 # RFC 8305 section 5: the recommended delay before the next address is tried as well.
 _ATTEMPT_DELAY_S = 0.25
+# Whoever answers for a name could have us open a socket for each of very many addresses.
+_MOST_OF_A_FAMILY = 4
 
 # What the kernel answers to connect(), and to socket() where the fault is ours.
 _LOCAL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
-_TRANSLATED: dict[int | None, type[ProxyError]] = {
+# Of several answers the first of these counts: it says most of the upstream.
+_TRANSLATED: dict[int, type[ProxyError]] = {
     errno.ECONNREFUSED: ConnectionRefused,
     errno.ETIMEDOUT: ConnectionTimeout,
     errno.ECONNRESET: ConnectionTerminated,
 }
+# Where addresses fail in different ways, aiohappyeyeballs says so in words only.
+_ERRNO = re.compile(r"\[Errno ([0-9]+)\]")
 
 _P = TypeVar("_P", bound=asyncio.BaseProtocol)
 
@@ -47,23 +58,27 @@ class Dialer:
         self._clock = clock
 
     async def connect(
-        self, exchange: Exchange, target: Target, timeouts: Timeouts, factory: Callable[[], _P]
+        self, exchange: Exchange, target: Target, policy: UpstreamPolicy, factory: Callable[[], _P]
     ) -> _P:
         """Connects to the target; the exchange says meanwhile who owes, and keeps the times.
 
         Raises:
             DnsError, DnsTimeout, ConnectionRefused, DestinationIpUnroutable, ConnectionTimeout,
             ConnectionTerminated: 502 or 504.
+            DestinationIpProhibited: 502, neutral: none of its addresses may be called.
             ConnectionLimitReached: 503, neutral: no descriptor or no port of ours was left.
         """
         began = self._clock()
+        timeouts = policy.timeouts
         exchange.wait_for(Awaited.ADDRESS, timeouts.dns, began)
         infos = await self._resolver.resolve(target.host, target.port)
         resolved = self._clock()
         exchange.dns_s = resolved - began
+        infos = _vetted(exchange, target, policy, infos)
         exchange.wait_for(Awaited.CONNECTION, timeouts.connect, resolved)
         try:
             sock = await aiohappyeyeballs.start_connection(infos, happy_eyeballs_delay=_ATTEMPT_DELAY_S)
+            _refuse_itself(sock)
             _, protocol = await asyncio.get_running_loop().create_connection(factory, sock=sock)
         except OSError as error:
             raise _translated(error) from error
@@ -73,10 +88,48 @@ class Dialer:
         return protocol
 
 
+def _vetted(
+    exchange: Exchange, target: Target, policy: UpstreamPolicy, infos: list[AddressInfo]
+) -> list[AddressInfo]:
+    """The addresses that may be called, and of each family only so many."""
+    vetted: dict[int, list[AddressInfo]] = {}
+    refusal = None
+    for info in infos:
+        denied = policy.acl.vet(info[4][0], target.port)
+        if denied is None:
+            vetted.setdefault(info[0], []).append(info)
+        elif refusal is None:
+            refusal = denied
+    if not vetted and refusal is not None:
+        # There is no connection whose address the log could tell.
+        exchange.address = infos[0][4][0]
+        raise refusal
+    return [info for family in vetted.values() for info in family[:_MOST_OF_A_FAMILY]]
+
+
+def _refuse_itself(sock: socket.socket) -> None:
+    """Undoes a connection that has met itself: its own port was the one it was to connect to (RFC 9293, 3.5).
+
+    That happens where nobody listens on a port of this machine that the kernel may choose for a client.
+
+    Raises:
+        OSError: nobody listens there.
+    """
+    try:
+        peer = sock.getpeername()
+    except OSError:
+        # The peer has reset it already. Whoever reads from it will be told.
+        return
+    if sock.getsockname() == peer:
+        sock.close()
+        raise OSError(errno.ECONNREFUSED, "the connection has met itself")
+
+
 def _translated(error: OSError) -> ProxyError:
-    if error.errno in _LOCAL:
+    numbers = {error.errno} if error.errno is not None else {int(n) for n in _ERRNO.findall(str(error))}
+    if not numbers.isdisjoint(_LOCAL):
         return ConnectionLimitReached("no descriptor or port is left", reason="local_limit")
-    known = _TRANSLATED.get(error.errno)
-    if known is None:
-        return DestinationIpUnroutable("no way leads to the address of the upstream")
-    return known(f"the upstream's address answered: {errno.errorcode[error.errno or 0]}")
+    for number, known in _TRANSLATED.items():
+        if number in numbers:
+            return known(f"the upstream's address answered: {errno.errorcode[number]}")
+    return DestinationIpUnroutable("no way leads to the address of the upstream")

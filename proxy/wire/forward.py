@@ -64,7 +64,7 @@ class Forwarding:
             ProxyError: what went wrong; if `exchange.begun`, the response can only be cut.
         """
         relay = _Relay(self, call)
-        upstream = self.pool.take(call.exchange, call.target, self.clock())
+        upstream = self.pool.take(call.exchange, call.target, call.policy, self.clock())
         if upstream is not None:
             try:
                 with upstream:
@@ -73,7 +73,7 @@ class Forwarding:
                 # RFC 9110 section 9.2.2 and RFC 9112 section 9.3.1: what may be repeated is, once.
                 if not relay.may_repeat:
                     raise
-        with await self.pool.dial(call.exchange, call.target, call.policy.timeouts) as upstream:
+        with await self.pool.dial(call.exchange, call.target, call.policy) as upstream:
             return await relay.run(upstream)
 
 

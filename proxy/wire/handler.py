@@ -1,6 +1,7 @@
 """The line that every exchange walks, on one screen.
 
-    begin -> name the target -> find its policy -> admit -> carry: forward or tunnel -> settle -> report once
+    begin -> name the target -> find its policy -> authorize -> admit -> carry: forward or tunnel -> settle
+      -> report once
 
 Only two things vary: how the target is named, and how the bytes are carried. Every request that a client
 sends ends in exactly one report, whatever happens on the way.
@@ -96,8 +97,10 @@ class Handler:
             if self.is_stopping:
                 raise Draining("the proxy is shutting down")  # noqa: TRY301 -- answered where all others are
             target = naming.name(call)
-            policy = call.policy = self._policies.of(target.host, target.port)
-            host = target.host_port
+            policy = call.policy = self._policies.of(target.host, target.port, is_internal=target.is_internal)
+            # Before admission: who is denied neither uses a probe nor learns of a circuit, nor makes one.
+            policy.acl.authorize(exchange, target)
+            host = target.circuit
             endpoint = None
             if exchange.entry is not _TUNNEL:  # a tunnel hides what would tell its endpoint
                 endpoint = policy.circuit.key.endpoint(host, target.origin_form, request.raw_headers)

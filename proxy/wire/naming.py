@@ -1,11 +1,15 @@
 """How a request's target is named: on the proxy's port by the request itself, on the reverse port by routes.
 
-What must not go on is refused here, before it costs anybody anything.
+What must not go on is refused here, before it costs anybody anything. Who has no token, where one is asked
+for, is refused before the target is even looked at.
 """
+
+from collections.abc import Callable, Sequence
 
 from aiohttp import HttpVersion10
 
 from proxy.core.errors import (
+    AuthenticationRequired,
     HeadTooLarge,
     HttpRequestError,
     MaxForwardsReached,
@@ -19,6 +23,9 @@ from proxy.core.routes import Routes
 from proxy.core.target import Target, from_absolute_form, from_authority_form, host_and_port, origin_form
 from proxy.wire.call import Call
 
+# Whose token the values of Proxy-Authorization give, or None.
+Authenticate = Callable[[Sequence[bytes]], str | None]
+
 _TUNNEL, _CHUNKED = Entry.TUNNEL, Framing.CHUNKED
 
 
@@ -29,12 +36,20 @@ class Naming:
         name: of this proxy; a request that has been here before bears it in its `Via`.
         max_head: bytes of a request's head, at most.
         routes: for the reverse port; None on the proxy's own.
+        authenticate: asked before anything is said of the target; None lets everybody in.
     """
 
-    def __init__(self, name: str, max_head: int, routes: Routes | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        max_head: int,
+        routes: Routes | None = None,
+        authenticate: Authenticate | None = None,
+    ) -> None:
         self._name = name.lower().encode("ascii")
         self._max_head = max_head
         self._routes = routes
+        self._authenticate = authenticate
 
     def entry(self, method: str) -> Entry:
         """By which entry a request comes in."""
@@ -47,6 +62,7 @@ class Naming:
 
         Raises:
             HttpRequestError: 4xx or 505, the request is at fault.
+            AuthenticationRequired: 407.
             DestinationNotFound: 404, no route fits.
             ProxyLoopDetected: 502.
             MaxForwardsReached: 200 or 405, the request was meant for us.
@@ -60,6 +76,8 @@ class Naming:
             raise HeadTooLarge("the head of the request exceeds limits.max_head")
         exchange.body = head.request_body(http_1_1=call.is_http_1_1)
         call.client.head_is_read(is_chunked=exchange.body.framing is _CHUNKED)
+        if self._authenticate is not None:
+            exchange.client_name = _authenticated(head, self._authenticate)
         target = exchange.target = call.target = self._target(call, exchange.entry)
         if head.has(b"via") and self._has_been_here(head):
             raise ProxyLoopDetected("the request has been through this proxy before")
@@ -98,6 +116,14 @@ class Naming:
         # RFC 9110 section 7.6.3: [protocol "/"] version, then the name, then perhaps a comment.
         members = (option.split() for option in head.options(b"via"))
         return any(len(words) > 1 and words[1] == self._name for words in members)
+
+
+def _authenticated(head: Head, authenticate: Authenticate) -> str:
+    """Whose token the client has given; a refusal does not tell what is wrong, so not which names exist."""
+    name = authenticate(head.values(b"proxy-authorization"))
+    if name is None:
+        raise AuthenticationRequired("the proxy wants a name and a token (Proxy-Authorization: Basic)")
+    return name
 
 
 def _stop_if_last(method: str, head: Head) -> None:

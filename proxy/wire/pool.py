@@ -8,13 +8,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
 from proxy.core.exchange import Exchange
-from proxy.core.policy import Limits, Timeouts
+from proxy.core.policies import UpstreamPolicy
+from proxy.core.policy import Limits
 from proxy.core.target import Target
 from proxy.wire.dialer import Dialer
 from proxy.wire.upstream import UpstreamConnection
-
-# Of a target: scheme, host and port.
-_KEY = 3
 
 
 class Pool:
@@ -46,25 +44,27 @@ class Pool:
         """How many connections rest."""
         return len(self._idle)
 
-    def take(self, exchange: Exchange, target: Target, now: float) -> UpstreamConnection | None:
+    def take(
+        self, exchange: Exchange, target: Target, policy: UpstreamPolicy, now: float
+    ) -> UpstreamConnection | None:
         """Lends a kept-alive connection for one exchange, if there is one that may still be used."""
-        resting = self._by_key.get(target[:_KEY])
+        resting = self._by_key.get(_key(target, policy))
         while resting:
             connection = resting[-1]
             self.forget(connection)
-            if connection.idle_until > now:
+            if connection.idle_until > now and _may_be_called(connection, target, policy):
                 exchange.reused = True
                 exchange.address = connection.address
                 return connection
-            # The sweep has not come round yet.
+            # The sweep has not come round yet, or it leads where nobody may go any more.
             connection.abort()
         return None
 
-    async def dial(self, exchange: Exchange, target: Target, timeouts: Timeouts) -> UpstreamConnection:
+    async def dial(self, exchange: Exchange, target: Target, policy: UpstreamPolicy) -> UpstreamConnection:
         """Lends a new connection for one exchange; see `Dialer.connect`."""
-        key = target[:_KEY]
+        key = _key(target, policy)
         connection = await self._dialer.connect(
-            exchange, target, timeouts, lambda: UpstreamConnection(self, key)
+            exchange, target, policy, lambda: UpstreamConnection(self, key)
         )
         exchange.reused = False
         exchange.address = connection.address
@@ -108,3 +108,12 @@ class Pool:
     def _drop(self, connection: UpstreamConnection) -> None:
         self.forget(connection)
         connection.abort()
+
+
+def _may_be_called(connection: UpstreamConnection, target: Target, policy: UpstreamPolicy) -> bool:
+    return connection.address is not None and policy.acl.vet(connection.address, target.port) is None
+
+
+def _key(target: Target, policy: UpstreamPolicy) -> Hashable:
+    """Whose connections are alike: what may be called under one set of rules may not under another."""
+    return target.scheme, target.host, target.port, policy.acl

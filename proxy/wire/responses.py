@@ -11,8 +11,10 @@ from proxy.core.errors import ProxyError
 _TITLES = {
     200: "OK",
     400: "Bad Request",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    407: "Proxy Authentication Required",
     408: "Request Timeout",
     414: "URI Too Long",
     431: "Request Header Fields Too Large",
@@ -23,6 +25,10 @@ _TITLES = {
     504: "Gateway Timeout",
     505: "HTTP Version Not Supported",
 }
+
+# RFC 7617 sections 2 and 2.1. The realm is the same everywhere: a name of its own for each process would have
+# clients ask anew after each restart.
+_CHALLENGE = 'Basic realm="breaker-proxy", charset="UTF-8"'
 
 CONNECT_ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
@@ -62,6 +68,8 @@ def render(error: ProxyError, *, name: str, method: str, next_hop: str | None, k
     ]
     if status == 405:  # noqa: PLR2004 -- RFC 9110 section 15.5.6: it MUST say what is allowed
         lines.append("Allow: OPTIONS")
+    if status == 407:  # noqa: PLR2004 -- section 15.5.8: it MUST say how
+        lines.append(f"Proxy-Authenticate: {_CHALLENGE}")
     if error.retry_after_s is not None:
         lines.append(f"Retry-After: {error.retry_after_s}")
     if not keep_alive:

@@ -61,7 +61,7 @@ class Tunnels:
         self.open += 1
         try:
             tunnel = await self._dialer.connect(
-                call.exchange, call.target, call.policy.timeouts, lambda: Tunnel(call, self._clock)
+                call.exchange, call.target, call.policy, lambda: Tunnel(call, self._clock)
             )
             call.permit.connected(self._clock())
             call.exchange.status = 200

@@ -24,12 +24,16 @@ from support.exchanges import ended
 from proxy import __version__
 from proxy.control import log
 from proxy.core import errors, policy
-from proxy.core.egress import AllowedAddresses
+from proxy.core.address import Network
+from proxy.core.egress import AllowedAddresses, Egress
 from proxy.core.exchange import Entry, Exchange, Source
 from proxy.core.outcome import SUCCESS, FailureKind, Outcome, failed
+from proxy.core.overlay import HostPattern, Overlay
 from proxy.core.overrides import Force
 from proxy.core.policy import PathLog
+from proxy.core.ports import Ports
 from proxy.core.registry import Circuits
+from proxy.core.route import Route, UpstreamUrl
 from proxy.core.states import Transition
 from proxy.core.target import Target, from_absolute_form, from_authority_form
 
@@ -89,6 +93,7 @@ def test_the_line_of_an_exchange(stream: BinaryIO, lines: Lines) -> None:
         entry=Entry.FORWARD,
         method="POST",
         started=100.0,
+        client_name="ci",
         target=WEBHOOK,
         address="192.0.2.7",
         status=504,
@@ -114,9 +119,11 @@ def test_the_line_of_an_exchange(stream: BinaryIO, lines: Lines) -> None:
         "level": "warning",
         "event": "exchange ended",
         "entry": "forward",
+        "client_name": "ci",
         "method": "POST",
         "upstream": f"hooks.example.com:80#{HASH}",
         "address": "192.0.2.7",
+        "unenforced": None,
         "status": 504,
         "source": "proxy",
         "outcome": "failure(response_timeout)",
@@ -142,6 +149,7 @@ def test_every_line_of_an_exchange_has_the_same_fields(stream: BinaryIO, lines: 
     first, second = lines()
     assert list(first) == list(second)
     assert first["error"] is first["reason"] is first["details"] is first["dns_s"] is None
+    assert first["client_name"] is None
     assert second["upstream"] is second["address"] is second["status"] is None
 
 
@@ -333,22 +341,54 @@ def test_a_listener_that_raises_has_a_line(stream: BinaryIO, lines: Lines) -> No
     assert changed["event"] == "circuit changed"
 
 
+EGRESS = Egress(
+    addresses=AllowedAddresses.NO_METADATA,
+    allow=(Network.parse("10.0.0.0/8"),),
+    connect_ports=Ports.parse([443]),
+)
+WITH_RULES = policy.Upstream(match=HostPattern("a"), egress=Overlay({"addresses": AllowedAddresses.ANY}))
+INTERNAL = Route(upstream=UpstreamUrl.parse("http://10.0.0.7"), internal=True)
+
+
 def test_the_life_of_the_process(stream: BinaryIO, lines: Lines) -> None:
     log.configure(policy.Log(), stream)
     log.started(
         "breaker-proxy-1",
         {"proxy": policy.Endpoint("127.0.0.1", 40001), "reverse": policy.Endpoint("::1", 2)},
     )
-    log.egress_not_guarded(AllowedAddresses.PUBLIC)
+    log.egress(policy.Settings(egress=EGRESS, upstreams=(WITH_RULES,), routes=(INTERNAL,)))
     log.draining(20.0)
     log.stopped()
     started, egress, draining, stopped = lines()
     assert (started["event"], started["level"]) == ("started", "info")
     assert (started["version"], started["name"]) == (__version__, "breaker-proxy-1")
     assert (started["proxy"], started["reverse"]) == ("127.0.0.1:40001", "[::1]:2")
-    assert (egress["level"], egress["addresses"]) == ("warning", "public")
+    assert (egress["event"], egress["level"], egress["addresses"]) == ("egress", "info", "no-metadata")
+    assert (egress["allow"], egress["deny"]) == (["10.0.0.0/8"], [])
+    assert (egress["hosts_allow"], egress["hosts_deny"], egress["hosts_mode"]) == (["*"], [], "enforce")
+    assert egress["connect_ports"] == "443"
+    assert (egress["upstreams_with_rules"], egress["internal_routes"]) == (1, 1)
     assert (draining["event"], draining["timeout_s"]) == ("draining", 20.0)
     assert stopped["event"] == "stopped"
+
+
+def test_what_is_read_of_the_credentials(stream: BinaryIO, lines: Lines) -> None:
+    log.configure(policy.Log(), stream)
+    log.credentials_read("tokens", names=1, tokens=2)
+    log.credentials_kept(["tokens:1: wrong"])
+    read, kept = without_timestamps(lines())
+    assert read == {
+        "level": "info",
+        "event": "credentials read",
+        "path": "tokens",
+        "names": 1,
+        "tokens": 2,
+    }
+    assert kept == {
+        "level": "warning",
+        "event": "credentials not changed",
+        "faults": ["tokens:1: wrong"],
+    }
 
 
 def test_configure_holds_for_what_is_made_afterwards(stream: BinaryIO, lines: Lines, tmp_path: Path) -> None:
@@ -405,7 +445,7 @@ def test_a_faulty_record_does_not_raise_where_it_is_logged(
 @example(hostile="\ud800\udcff")
 @example(hostile="\r\n\x00\x1b[31m\x7f\x9b\u2028")
 @example(hostile='{"event": %s}' * 2)
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_hostile_values_stay_within_their_line(hostile: str, stream: BinaryIO, lines: Lines) -> None:
     log.configure(ALL, stream)
     stream.truncate(0)

@@ -11,6 +11,7 @@ from support.metrics import families, flat, metrics_of, nonzero, samples
 from proxy import __version__
 from proxy.control.metrics import Metrics
 from proxy.core import errors
+from proxy.core.answers import Lookup
 from proxy.core.exchange import Entry, Source
 from proxy.core.outcome import FailureKind
 from proxy.core.refusals import REJECTION_REASONS
@@ -99,19 +100,27 @@ def test_refusals_and_tunnels_are_not_timed(
 
 def test_gauges_are_read_at_each_scrape() -> None:
     now = {"in_flight": 3, "tunnels": 2, "idle": 1}
+    lookups = dict.fromkeys(Lookup, 0) | {Lookup.CACHED: 7, Lookup.NOT_FOUND: 1}
     metrics = Metrics(
         Rig().circuits,
         max_circuits=500,
         in_flight=lambda: now["in_flight"],
         tunnels=lambda: now["tunnels"],
         idle_connections=lambda: now["idle"],
+        dns_lookups=lambda: lookups,
         clock=lambda: 0.0,
     )
     found = samples(metrics)
     assert (found["in_flight"], found["tunnels"], found["pool_connections{state=idle}"]) == (3, 2, 1)
+    assert nonzero(found, "dns_lookups_total") == {
+        "dns_lookups_total{result=cached}": 7,
+        "dns_lookups_total{result=not_found}": 1,
+    }
+    lookups[Lookup.CACHED] += 1
     now.update(in_flight=0, tunnels=5, idle=9)
     found = samples(metrics)
     assert (found["in_flight"], found["tunnels"], found["pool_connections{state=idle}"]) == (0, 5, 9)
+    assert found["dns_lookups_total{result=cached}"] == 8
 
 
 def test_all_known_series_are_there_before_the_first_request() -> None:
@@ -137,6 +146,7 @@ def test_all_known_series_are_there_before_the_first_request() -> None:
         ),
         *(f"transitions_total{{to_state={state}}}" for state in ("closed", "half_open", "open")),
         *(f"circuits{{state={condition.value}}}" for condition in Condition),
+        *(f"dns_lookups_total{{result={result.value}}}" for result in Lookup),
         "bytes_total{direction=request}",
         "bytes_total{direction=response}",
         "circuit_evictions_total",

@@ -6,7 +6,7 @@ from types import NoneType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.control import yaml_source
@@ -166,7 +166,6 @@ def section_values(section: type) -> st.SearchStrategy[dict[str, Any]]:
 
 
 @given(circuit=section_values(CircuitPolicy), timeouts=section_values(Timeouts))
-@settings(deadline=None)
 def test_what_differs_for_an_upstream_round_trips(circuit: dict[str, Any], timeouts: dict[str, Any]) -> None:
     match = HostPattern("*.example.com", 443)
     entry = {"match": match, "circuit": circuit, "timeouts": timeouts}

@@ -71,7 +71,7 @@ ROWS = [
     Row(errors.DnsError, "dns_error", 502, 502, "", NEUTRAL),
     Row(errors.DnsTimeout, "dns_timeout", 504, 504, "", NEUTRAL),
     Row(errors.DestinationNotFound, "destination_not_found", 404, 404, "no_route", NEUTRAL),
-    Row(errors.HttpRequestDenied, "http_request_denied", 403, 502, "", NEUTRAL, refused=True),
+    Row(errors.HttpRequestDenied, "http_request_denied", 403, 502, "", NEUTRAL),
     Row(
         errors.AuthenticationRequired,
         "http_request_denied",
@@ -79,7 +79,6 @@ ROWS = [
         407,
         "authentication_required",
         NEUTRAL,
-        refused=True,
     ),
     Row(
         errors.DestinationIpProhibited,
@@ -88,7 +87,6 @@ ROWS = [
         502,
         "address_denied",
         NEUTRAL,
-        refused=True,
     ),
     Row(errors.ProxyLoopDetected, "proxy_loop_detected", 502, 502, "", NEUTRAL),
     Row(errors.ConnectionRefused, "connection_refused", 502, 502, "", REFUSED),

@@ -11,7 +11,6 @@ from proxy.core.policy import CircuitPolicy, Seconds
     [
         ("api.example.com", "api.example.com", 443, True),
         ("API.example.com", "api.example.com", 443, True),
-        ("api.example.com", "api.example.com.", 443, True),
         ("api.example.com.", "api.example.com", 443, True),
         ("api.example.com", "xapi.example.com", 443, False),
         ("api.example.com:8443", "api.example.com", 8443, True),
@@ -24,7 +23,10 @@ from proxy.core.policy import CircuitPolicy, Seconds
         ("*", "anything", 1, True),
         ("*:80", "anything", 81, False),
         ("[2001:DB8::1]:443", "2001:db8::1", 443, True),
+        ("[2001:db8:0::1]", "2001:db8::1", 443, True),
         ("192.0.2.1", "192.0.2.1", 80, True),
+        ("[::ffff:192.0.2.1]", "192.0.2.1", 80, True),
+        ("*.EXAMPLE.com.", "a.example.com", 443, True),
     ],
 )
 def test_which_upstreams_match(pattern: str, host: str, port: int, *, matches: bool) -> None:
@@ -38,11 +40,33 @@ def test_a_pattern_is_shown_as_it_is_written(pattern: str) -> None:
 
 @pytest.mark.parametrize(
     "written",
-    ["", "a b", "*example.com", "a.*.com", "http://a", "a:0", "a:65536", "a:", ".a", "*.", "::1", 5, None],
+    [
+        *(
+            "",
+            "a b",
+            "*example.com",
+            "a.*.com",
+            "http://a",
+            "a:0",
+            "a:65536",
+            "a:",
+            ".a",
+            "*.",
+            "::1",
+            5,
+            None,
+        ),
+        *("127.1", "0x7f.0.0.1", "*.192.0.2.1", "*.1", "[*.::1]", "[*]", "*.*", "a..b", "[::1%25lo]"),
+    ],
 )
 def test_what_is_no_pattern(written: object) -> None:
     with pytest.raises(ValueError, match="expected a host"):
         HostPattern.parse(written)
+
+
+def test_it_is_told_why_a_host_is_no_pattern() -> None:
+    with pytest.raises(ValueError, match=r"got '\*\.192\.0\.2\.1': nothing is below an address"):
+        HostPattern.parse("*.192.0.2.1")
 
 
 def test_only_what_was_written_differs() -> None:

@@ -101,6 +101,8 @@ def test_a_prefix_covers_what_begins_with_its_segments(prefix: list[str], asked:
         ("http://API.a:080", UpstreamUrl("http", "api.a", 80, "API.a:080"), "http://API.a:080"),
         ("http://[2001:DB8::1]", UpstreamUrl("http", "2001:db8::1", 80, "[2001:DB8::1]"), None),
         ("http://[::1]:81/x", UpstreamUrl("http", "::1", 81, "[::1]:81", "/x"), None),
+        ("http://a.b.:81", UpstreamUrl("http", "a.b", 81, "a.b.:81"), None),
+        ("http://[::ffff:10.0.0.7]", UpstreamUrl("http", "10.0.0.7", 80, "[::ffff:10.0.0.7]"), None),
         ("http://_svc-1.a_b:65535", UpstreamUrl("http", "_svc-1.a_b", 65535, "_svc-1.a_b:65535"), None),
     ],
 )
@@ -141,6 +143,9 @@ def test_where_a_route_leads(written: str, url: UpstreamUrl, shown: str | None) 
         "http://[::g]",
         "http://*.a",
         "http://\u00e4",
+        "http://10.1",
+        "http://0x7f.0.0.1",
+        "http://a..b",
         80,
         None,
         ["http://a"],
@@ -160,6 +165,11 @@ def test_what_looks_like_an_ipv6_address_and_is_none_is_no_upstream(address: str
         UpstreamUrl.parse(f"http://[{address}]:81/x")
 
 
-@pytest.mark.parametrize("address", ["::", "::ffff:10.0.0.7", "fe80::1", "1:2:3:4:5:6:7:8"])
+def test_a_bad_host_of_an_upstream_is_told_apart() -> None:
+    with pytest.raises(ValueError, match=r"got 'http://127\.1/x': the host reads as a number"):
+        UpstreamUrl.parse("http://127.1/x")
+
+
+@pytest.mark.parametrize("address", ["::", "fe80::1", "1:2:3:4:5:6:7:8"])
 def test_an_ipv6_address_is_an_upstream_in_every_form(address: str) -> None:
     assert UpstreamUrl.parse(f"http://[{address}]").host == address

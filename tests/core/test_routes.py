@@ -84,7 +84,6 @@ BY_HOST = [
     ("host", "port", "origin_form", "upstream"),
     [
         ("one.example.com", 80, "/a", "exact-a"),
-        ("one.example.com.", 80, "/a", "exact-a"),
         ("two.example.com", 80, "/a", "wild-a"),
         ("example.com", 80, "/a", "any-a"),
         ("", 80, "/a", "any-a"),

@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.core.errors import HttpRequestError, NotAProxyRequest
+from proxy.core.host import normalised
 from proxy.core.target import Target, from_absolute_form, from_authority_form
 
 
@@ -58,11 +59,11 @@ from proxy.core.target import Target, from_absolute_form, from_authority_form
         ),
         pytest.param(
             "http://[::ffff:10.0.0.1]:81/",
-            Target("http", "::ffff:10.0.0.1", 81, "/", "[::ffff:10.0.0.1]:81"),
-            id="ipv6-with-ipv4-and-port",
+            Target("http", "10.0.0.1", 81, "/", "[::ffff:10.0.0.1]:81"),
+            id="ipv4-mapped-and-port",
         ),
         pytest.param(
-            "http://a_b-c.example./", Target("http", "a_b-c.example.", 80, "/", "a_b-c.example."), id="name"
+            "http://a_b-c.example./", Target("http", "a_b-c.example", 80, "/", "a_b-c.example."), id="name"
         ),
         pytest.param(
             'http://h/a/../b//%2e%zz?q={"k":[1|2]}\\^`',
@@ -101,13 +102,20 @@ NO_URI = "not an absolute URI"
 NO_SCHEME = "neither http nor https"
 NO_CHARACTERS = "characters that no URI has"
 NO_HOST = "not a host with an optional port"
+EMPTY = "empty, or a part of it"
+CHARACTERS = "characters that no name has"
+NOT_ASCII = "not ASCII"
+TOO_LONG = "too long"
+NUMBER = "reads as a number"
+NO_IPV6 = "no IPv6 address"
+ZONE = "a zone"
 NO_PORT = "outside 1-65535"
 USERINFO = "user information"
 
 # What is refused in both forms.
 AUTHORITIES = [
-    pytest.param("", NO_HOST, id="no-host"),
-    pytest.param(":80", NO_HOST, id="only-a-port"),
+    pytest.param("", EMPTY, id="no-host"),
+    pytest.param(":80", EMPTY, id="only-a-port"),
     pytest.param("h:0", NO_PORT, id="port-0"),
     pytest.param("h:65536", NO_PORT, id="port-65536"),
     pytest.param("h:99999", NO_PORT, id="port-99999"),
@@ -123,31 +131,38 @@ AUTHORITIES = [
     pytest.param("user:secret@h:80", USERINFO, id="user-and-password"),
     pytest.param("@h:80", USERINFO, id="empty-user"),
     pytest.param("good.example@h:80", USERINFO, id="user-that-looks-like-a-host"),
-    pytest.param("h%00:80", NO_HOST, id="percent-encoding"),
-    pytest.param("h,i:80", NO_HOST, id="two-hosts"),
-    pytest.param("h h:80", NO_HOST, id="space-in-host"),
-    pytest.param(" h:80", NO_HOST, id="space-before-host"),
-    pytest.param("h\\i:80", NO_HOST, id="backslash"),
-    pytest.param("h#:80", NO_HOST, id="fragment-in-authority"),
-    pytest.param("h\0:80", NO_HOST, id="nul"),
-    pytest.param("h\n:80", NO_HOST, id="line-feed-in-host"),
+    pytest.param("h%00:80", CHARACTERS, id="percent-encoding"),
+    pytest.param("h,i:80", CHARACTERS, id="two-hosts"),
+    pytest.param("h h:80", CHARACTERS, id="space-in-host"),
+    pytest.param(" h:80", CHARACTERS, id="space-before-host"),
+    pytest.param("h\\i:80", CHARACTERS, id="backslash"),
+    pytest.param("h#:80", CHARACTERS, id="fragment-in-authority"),
+    pytest.param("h\0:80", CHARACTERS, id="nul"),
+    pytest.param("h\n:80", CHARACTERS, id="line-feed-in-host"),
     pytest.param("h:80\n", NO_HOST, id="line-feed-at-the-end"),
     pytest.param("h:80\r\nX: y", NO_HOST, id="a-field-behind-the-authority"),
-    pytest.param("m\u00fcller:80", NO_HOST, id="non-ascii"),
-    pytest.param("\u212a:80", NO_HOST, id="kelvin-sign-lower-cases-to-k"),
-    pytest.param("h\udc80:80", NO_HOST, id="byte-that-is-not-utf-8"),
-    pytest.param("a" * 256 + ":80", NO_HOST, id="host-of-256"),
+    pytest.param("m\u00fcller:80", NOT_ASCII, id="non-ascii"),
+    pytest.param("\u212a:80", NOT_ASCII, id="kelvin-sign-lower-cases-to-k"),
+    pytest.param("h\udc80:80", NOT_ASCII, id="byte-that-is-not-utf-8"),
+    pytest.param("a" * 256 + ":80", TOO_LONG, id="host-of-256"),
+    pytest.param("a" * 64 + ".b:80", TOO_LONG, id="label-of-64"),
+    pytest.param(".:80", EMPTY, id="dot"),
+    pytest.param("a..b:80", EMPTY, id="empty-label"),
+    pytest.param("127.1:80", NUMBER, id="ipv4-of-two-parts"),
+    pytest.param("0x7f.1:80", NUMBER, id="ipv4-in-hex"),
+    pytest.param("2130706433:80", NUMBER, id="ipv4-as-one-number"),
+    pytest.param("127.0.0.01:80", NUMBER, id="ipv4-in-octal"),
     pytest.param("::1:80", NO_HOST, id="ipv6-without-brackets"),
     pytest.param("[]:80", NO_HOST, id="empty-brackets"),
     pytest.param("[::1:80", NO_HOST, id="no-closing-bracket"),
     pytest.param("[::1]80", NO_HOST, id="no-colon-before-port"),
-    pytest.param("[fe80::1%25eth0]:80", NO_HOST, id="ipv6-with-zone"),
+    pytest.param("[fe80::1%25eth0]:80", ZONE, id="ipv6-with-zone"),
     pytest.param("[v1.a]:80", NO_HOST, id="address-of-the-future"),
     pytest.param("[h]:80", NO_HOST, id="name-in-brackets"),
     pytest.param("[cafe]:80", NO_HOST, id="name-of-hex-digits-in-brackets"),
     pytest.param("[10.0.0.1]:80", NO_HOST, id="ipv4-in-brackets"),
-    pytest.param("[1::2::3]:80", NO_HOST, id="ipv6-with-two-gaps"),
-    pytest.param("[1:2:3:4:5:6:7:8:9]:80", NO_HOST, id="ipv6-of-nine"),
+    pytest.param("[1::2::3]:80", NO_IPV6, id="ipv6-with-two-gaps"),
+    pytest.param("[1:2:3:4:5:6:7:8:9]:80", NO_IPV6, id="ipv6-of-nine"),
 ]
 
 
@@ -199,7 +214,10 @@ def test_authority_refused_in_absolute_form(authority: str, why: str) -> None:
         pytest.param("example.com:443", "example.com", 443, id="name"),
         pytest.param("Example.COM:443", "example.com", 443, id="lower-cased"),
         pytest.param("10.0.0.1:8443", "10.0.0.1", 8443, id="ipv4"),
+        pytest.param("example.com.:443", "example.com", 443, id="dot-at-the-end"),
         pytest.param("[2001:DB8::1]:443", "2001:db8::1", 443, id="ipv6"),
+        pytest.param("[2001:DB8:0:0::0001]:443", "2001:db8::1", 443, id="ipv6-in-a-longer-spelling"),
+        pytest.param("[::FFFF:a00:1]:443", "10.0.0.1", 443, id="ipv4-mapped"),
         pytest.param("h:80", "h", 80, id="port-80"),
     ],
 )
@@ -217,8 +235,8 @@ def test_authority_form(sent: str, host: str, port: int) -> None:
         pytest.param("h:443/", NO_HOST, id="path"),
         pytest.param("h:443?a", NO_HOST, id="query"),
         pytest.param("http://h:443", NO_HOST, id="absolute-form"),
-        pytest.param("/", NO_HOST, id="origin-form"),
-        pytest.param("*", NO_HOST, id="asterisk-form"),
+        pytest.param("/", CHARACTERS, id="origin-form"),
+        pytest.param("*", CHARACTERS, id="asterisk-form"),
     ],
 )
 def test_authority_form_refused(sent: str, why: str) -> None:
@@ -241,6 +259,7 @@ def test_host_port_is_the_key_of_the_circuit(sent: str, host_port: str) -> None:
 def test_one_circuit_for_both_forms() -> None:
     assert from_absolute_form("http://A.example/x", "GET").host_port == "a.example:80"
     assert from_authority_form("a.EXAMPLE:80").host_port == "a.example:80"
+    assert from_authority_form("a.example.:80").host_port == "a.example:80"
 
 
 VISIBLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "#")
@@ -251,7 +270,10 @@ hostile = st.text(
     max_size=30,
 )
 schemes = st.sampled_from(["http", "https", "HtTp", "ftp", ""])
-names = st.text(string.ascii_letters + string.digits + "._-", min_size=1, max_size=40)
+labels = st.text(string.ascii_letters + string.digits + "_-", min_size=1, max_size=20)
+names = st.builds(
+    "{}.{}{}".format, labels, st.sampled_from(["a", "B-", "_1", "xn--p1ai"]), st.sampled_from([".", ""])
+)
 addresses = st.ip_addresses(v=6).map(lambda address: f"[{address.compressed.upper()}]")
 hosts = st.one_of(names, addresses)
 ports = st.one_of(st.just(""), st.integers(1, 65535).map(":{}".format))
@@ -299,9 +321,9 @@ def test_whatever_comes_in_authority_form_is_safe_or_refused(sent: str) -> None:
 
 
 @given(hosts, ports, paths)
-def test_the_path_goes_on_as_sent_and_the_host_in_lower_case(host: str, port: str, path: str) -> None:
+def test_the_path_goes_on_as_sent_and_the_host_normalised(host: str, port: str, path: str) -> None:
     target = from_absolute_form(f"http://{host}{port}{path}", "GET")
     assert target.origin_form == (path if path.startswith("/") else "/" + path)
     assert target.authority == host + port
-    assert target.host == host.strip("[]").lower()
+    assert target.host == normalised(host.strip("[]"))
     assert target.port == int(port[1:] or 80)

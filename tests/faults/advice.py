@@ -18,6 +18,11 @@ _REQUEST = "mend the client; sending again changes nothing"
 _ASK_IT = "call it without the proxy (`curl --noproxy '*' -v`), and ask those who run it"
 
 ADVICE = {
+    "authentication_required": Advice(
+        "the proxy asks for a token (`listen.credentials_file`); this client gave none, or a wrong one",
+        _CLIENT,
+        "write the name and the token into the proxy's URL; see [credentials](credentials.md)",
+    ),
     "bad_request": Advice(
         "the request breaks the rules of HTTP/1.1, could be read in two ways, or names no host and port",
         _CLIENT,

@@ -1,9 +1,15 @@
 """Faults of clients, and of their requests."""
 
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 from faults.by_upstreams import Provoke, asking_for
 from faults.stage import Stage
 from support.clients import connections
+from support.credentials import OTHER, field, line
 from support.dns import Trouble
+from support.sidecar import SETTINGS
 from support.turns import turns, until
 from support.upstream import Do, Expect, ScriptedUpstream, Send
 
@@ -104,6 +110,13 @@ async def target_too_long(stage: Stage) -> None:
     await stage.client.send(stage.request("GET", path="/" + "a" * TOO_LARGE))
 
 
+async def no_token(stage: Stage) -> None:
+    tokens = Path(stage.ends.enter_context(TemporaryDirectory())) / "tokens"
+    tokens.write_text(line())
+    await stage.begin(listen=replace(SETTINGS.listen, credentials_file=str(tokens)))
+    await stage.ask("GET", field(token=OTHER))
+
+
 async def origin_form(stage: Stage) -> None:
     await stage.begin()
     await stage.client.send(b"GET /hook HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -130,6 +143,7 @@ PROVOKE: dict[str, Provoke] = {
     "too_many_fields": asking("GET", *["X: y"] * TOO_MANY),
     "unknown_version": asking("GET", version="2.0"),
     "unknown_coding": asking("POST", "Transfer-Encoding: gzip, chunked"),
+    "no_token": no_token,
     "origin_form": origin_form,
     "no_route": no_route,
     "loop": asking("GET", "Via: 1.1 testproxy"),

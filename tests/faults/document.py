@@ -29,8 +29,9 @@ _HOW_TO_READ = """
 - A client that shows only the first line, as Go's do for `https://`, shows the [phrase](#by-phrase).
 - **No answer at all, or half of one?** An answer that has begun cannot become another one, so it is cut. Only
   the line `exchange ended` in the log says why, with the same words as `error`, `reason` and `details`.
-- A call that was refused at once, by a circuit or by a limit, has no such line. Circuits count their refusals
-  in `breaker_proxy_rejected_total`, and say in the line `circuit changed` why they opened.
+- A call that was refused at once, by a circuit, by a limit or for want of a token, has no such line.
+  Circuits count their refusals in `breaker_proxy_rejected_total`, and say in the line `circuit changed` why
+  they opened.
 - `outcome` in the log is what the call said of its upstream. Only a `failure` brings a circuit nearer to
   opening (see [circuits](circuits.md#what-counts-as-what)).
 

@@ -198,6 +198,12 @@ REQUEST = {
     "too_many_fields": _anywhere("has more than `limits.max_fields` fields", _bad(431, "head_too_large")),
     "unknown_version": _anywhere("is neither HTTP/1.0 nor HTTP/1.1", _bad(505, "unknown_version")),
     "unknown_coding": _anywhere("has a transfer coding other than chunked", _bad(501, "unknown_coding")),
+    "no_token": Row(
+        "gives no valid token, where `listen.credentials_file` asks for one",
+        _own(407, "http_request_denied", None, "authentication_required"),
+        "its routes ask nobody",
+        _closing(_own(407, "http_request_denied", None, "authentication_required")),
+    ),
     "origin_form": Row(
         "names no upstream: origin-form on `listen.proxy`",
         _bad(400, "not_a_proxy_request"),

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import h11
 import pytest
 from faults.matrix import Cell, End
-from support.client import Answer, Client
+from support import credentials
+from support.client import Answer, Client, request
 from support.ports import refusing, unresponsive
 from support.sidecar import SETTINGS, Running, Start
 from support.turns import until
@@ -20,8 +21,8 @@ from proxy.core.route import Route, UpstreamUrl
 WITH_ROUTES = Listen(
     proxy=SETTINGS.listen.proxy, admin=SETTINGS.listen.admin, reverse=Endpoint("127.0.0.1", 0)
 )
-# It costs no upstream anything, and the proxy answers it by itself.
-_IS_ANYBODY_THERE = b"OPTIONS http://a/there HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n"
+# It costs no upstream anything, and the proxy answers it by itself, also where it asks for a token.
+_IS_ANYBODY_THERE = request("OPTIONS", "http://a/there", "Max-Forwards: 0", credentials.field())
 
 
 def route_to(authority: str) -> Route:

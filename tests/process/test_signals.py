@@ -3,7 +3,7 @@
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
 
 import pytest
@@ -35,7 +35,7 @@ def test_an_idle_process_ends_with_0(ending: signal.Signals) -> None:
     with RunningProxy(drain={"timeout": "10m"}) as proxy:
         proxy.send(ending)
         assert proxy.ended() == 0
-        assert [line["event"] for line in proxy.lines] == ["started", "draining", "stopped"]
+        assert [line["event"] for line in proxy.lines] == ["started", "egress", "draining", "stopped"]
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -95,3 +95,31 @@ def test_an_open_tunnel_does_not_outlive_drain_timeout() -> None:
                 proxy.send(signal.SIGTERM)
                 assert client.recv(1) == b""
                 assert proxy.ended() == 0
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_look_ups_that_hang_do_not_hold_it(ending: signal.Signals) -> None:
+    """The server never answers, and the time for that is longer than a test may take."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent, ExitStack() as clients:
+        silent.bind(("127.0.0.1", 0))
+        silent.settimeout(PATIENCE_S)
+        with RunningProxy(
+            drain={"timeout": "100ms"},
+            dns={"servers": [f"127.0.0.1:{silent.getsockname()[1]}"]},
+            timeouts={"dns": "10m"},
+        ) as proxy:
+            asking = []
+            for name in ("a.test", "b.test", "web", "a.test"):
+                client = clients.enter_context(
+                    closing(HTTPConnection("127.0.0.1", proxy.proxy_port, timeout=PATIENCE_S))
+                )
+                client.request("GET", f"http://{name}/")
+                asking.append(client)
+            # A and AAAA of three names.
+            for _ in range(6):
+                silent.recv(4096)
+            proxy.send(ending)
+            for client in asking:
+                answer = client.getresponse()
+                assert (answer.status, answer.getheader("X-Breaker-Reason")) == (503, "draining")
+            assert proxy.ended() == 0

@@ -6,6 +6,7 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from proxy.control.metrics import Metrics
+from proxy.core.answers import Lookup
 from proxy.core.registry import Circuits
 from support.circuits import Rig
 
@@ -23,6 +24,7 @@ def metrics_of(
         in_flight=lambda: 0,
         tunnels=lambda: 0,
         idle_connections=lambda: 0,
+        dns_lookups=lambda: dict.fromkeys(Lookup, 0),
         clock=clock,
     )
 

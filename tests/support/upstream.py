@@ -76,19 +76,20 @@ class Connection:
 
 
 class ScriptedUpstream:
-    """Listens on loopback, port 0, while its `async with` lasts."""
+    """Listens on loopback while its `async with` lasts; on port 0 by default, which takes a free one."""
 
-    def __init__(self, *scripts: Script) -> None:
+    def __init__(self, *scripts: Script, host: str = "127.0.0.1", port: int = 0) -> None:
         self.connections: list[Connection] = []
         self.accepted = asyncio.Event()
         self._scripts = scripts
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self.port = 0
+        self._host = host
+        self.port = port
 
     @property
     def authority(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self._host}:{self.port}"
 
     async def connection(self, index: int) -> Connection:
         """Waits for the connection with this number, 0 for the first."""
@@ -98,7 +99,7 @@ class ScriptedUpstream:
         return self.connections[index]
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, self._host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -17,7 +17,7 @@ def names() -> Iterator[str]:
     """The address of a DNS server that knows `HOST`."""
     with start_blocking_portal() as portal:
         with portal.wrap_async_context_manager(DnsServer({HOST: ["127.0.0.1"]})) as server:
-            yield server.authority
+            yield str(server.endpoint)
 
 
 @pytest.fixture(scope="session", params=KINDS)

@@ -24,6 +24,7 @@ class Kind:
         tunnels: it sends http:// through CONNECT, too.
         refused: what it says when its CONNECT is refused, with {status} and {reason} for those of the proxy's
             answer. Empty: it shows that answer as if it were the upstream's.
+        unauthorized: what else it says when the proxy wants another token.
         expects: it can send "Expect: 100-continue".
         interim: it shows interim answers.
         hints: the status it shows where "103 Early Hints" goes before 200. Python's http.client, beneath
@@ -33,6 +34,7 @@ class Kind:
     start: Start
     tunnels: bool = False
     refused: str = ""
+    unauthorized: str = ""
     expects: bool = False
     interim: bool = False
     hints: int = 200
@@ -73,8 +75,18 @@ KINDS = {
     "httpx": Kind(_python("httpx"), refused="{status} {reason}"),
     "aiohttp": Kind(_python("aiohttp"), refused="{status}, message='{reason}'"),
     "undici": Kind(_undici("tunnel"), tunnels=True, refused=UNDICI_REFUSED, interim=True),
-    "undici-forward": Kind(_undici("forward"), refused=UNDICI_REFUSED, interim=True),
+    "undici-forward": Kind(
+        _undici("forward"),
+        refused=UNDICI_REFUSED,
+        unauthorized="Proxy Authentication Required (407)",
+        interim=True,
+    ),
     "axios": Kind(_run("node", "node/axios.mjs")),
     "go": Kind(_go, refused=": {reason}", expects=True, interim=True),
-    "java": Kind(_run("java", "java/Call.java"), refused="Tunnel failed, got: {status}", expects=True),
+    "java": Kind(
+        _run("java", "java/Call.java"),
+        refused="Tunnel failed, got: {status}",
+        unauthorized="too many authentication attempts",
+        expects=True,
+    ),
 }

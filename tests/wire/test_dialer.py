@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from support.legs import leg
 from support.ports import refusing, unresponsive
 from support.upstream import OK, Do, ScriptedUpstream, Send
 
+from proxy.core.egress import AllowedAddresses, Egress
 from proxy.core.errors import (
     ConnectionLimitReached,
     ConnectionRefused,
@@ -27,7 +29,8 @@ from proxy.core.errors import (
     ProxyError,
 )
 from proxy.core.exchange import FOREVER, Awaited, Entry, Exchange
-from proxy.core.policy import Seconds, Timeouts
+from proxy.core.policies import Policies
+from proxy.core.policy import Dns, Endpoint, Seconds, Settings, Timeouts
 from proxy.core.target import Target
 from proxy.wire.dialer import Dialer
 from proxy.wire.resolver import Resolver
@@ -37,12 +40,14 @@ leaves_nothing = pytest.mark.usefixtures("start")
 
 ROOT = Path(__file__).parent.parent.parent
 TIMEOUTS = Timeouts(dns=Seconds(7), connect=Seconds(11))
+ANY = Egress(addresses=AllowedAddresses.ANY)
+POLICY = Policies(Settings(timeouts=TIMEOUTS, egress=ANY)).general
 
 
 @asynccontextmanager
-async def dialling(*servers: str) -> AsyncIterator[Dialer]:
+async def dialling(*servers: Endpoint) -> AsyncIterator[Dialer]:
     """A dialer whose clock moves by a second at each look: 1000, 1001, 1002."""
-    resolver = Resolver(servers, timeout_s=600)
+    resolver = Resolver(Dns(servers=servers), 600, time.monotonic)
     yield Dialer(resolver, itertools.count(1000.0).__next__)
     await resolver.close()
 
@@ -65,7 +70,7 @@ async def turns(count: int = 100) -> None:
 async def test_a_connection_with_what_it_took(host: str) -> None:
     async with ScriptedUpstream([Send(OK), Do.STALL]) as upstream, dialling() as dialer:
         exchange = exchange_of()
-        connection = await dialer.connect(exchange, target_of(host, upstream.port), TIMEOUTS, leg)
+        connection = await dialer.connect(exchange, target_of(host, upstream.port), POLICY, leg)
         assert connection.address == "127.0.0.1"
         assert (exchange.dns_s, exchange.connect_s) == (1, 1)
         assert (exchange.awaited, exchange.deadline) == (Awaited.NOTHING, FOREVER)
@@ -78,7 +83,7 @@ async def test_an_upstream_that_refuses() -> None:
     with refusing() as port:
         async with dialling() as dialer:
             with pytest.raises(ConnectionRefused) as caught:
-                await dialer.connect(exchange, target_of("127.0.0.1", port), TIMEOUTS, leg)
+                await dialer.connect(exchange, target_of("127.0.0.1", port), POLICY, leg)
     assert caught.value.details == "the upstream's address answered: ECONNREFUSED"
     assert str(caught.value.outcome) == "failure(refused)"
     # The wait is still named: whoever is told of the failure may ask who owed.
@@ -92,16 +97,16 @@ async def test_an_address_to_which_no_way_leads(host: str) -> None:
     """The kernel itself refuses these for TCP, at once: broadcast, multicast, link-local without a link."""
     async with dialling() as dialer:
         with pytest.raises(DestinationIpUnroutable) as caught:
-            await dialer.connect(exchange_of(), target_of(host, 9), TIMEOUTS, leg)
+            await dialer.connect(exchange_of(), target_of(host, 9), POLICY, leg)
     assert str(caught.value.outcome) == "failure(unreachable)"
 
 
 @leaves_nothing
 async def test_a_name_that_does_not_exist_is_not_dialled() -> None:
-    async with DnsServer({}) as server, dialling(server.authority) as dialer:
+    async with DnsServer({}) as server, dialling(server.endpoint) as dialer:
         exchange = exchange_of()
         with pytest.raises(DnsError) as caught:
-            await dialer.connect(exchange, target_of("absent.test", 80), TIMEOUTS, leg)
+            await dialer.connect(exchange, target_of("absent.test", 80), POLICY, leg)
         assert str(caught.value.outcome) == "failure(dns)"
         assert exchange.dns_s is None
 
@@ -110,9 +115,9 @@ async def test_a_name_that_does_not_exist_is_not_dialled() -> None:
 @pytest.mark.parametrize("order", [["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"]])
 async def test_an_address_that_refuses_is_not_the_last_word(order: list[str]) -> None:
     async with ScriptedUpstream([Do.STALL]) as upstream, DnsServer({"two.test": order}) as server:
-        async with dialling(server.authority) as dialer:
+        async with dialling(server.endpoint) as dialer:
             connection = await dialer.connect(
-                exchange_of(), target_of("two.test", upstream.port), TIMEOUTS, leg
+                exchange_of(), target_of("two.test", upstream.port), POLICY, leg
             )
             assert connection.address == "127.0.0.1"
             connection.abort()
@@ -124,9 +129,9 @@ async def test_the_other_family_is_tried_as_well() -> None:
         ScriptedUpstream([Do.STALL]) as upstream,
         DnsServer({"both.test": ["::1", "127.0.0.1"]}) as server,
     ):
-        async with dialling(server.authority) as dialer:
+        async with dialling(server.endpoint) as dialer:
             connection = await dialer.connect(
-                exchange_of(), target_of("both.test", upstream.port), TIMEOUTS, leg
+                exchange_of(), target_of("both.test", upstream.port), POLICY, leg
             )
             assert connection.address == "127.0.0.1"
             connection.abort()
@@ -138,10 +143,8 @@ async def test_an_address_that_does_not_answer_does_not_hold_up_the_other() -> N
     with unresponsive() as port:
         with socket.create_server(("127.0.0.2", port)):
             async with DnsServer({"two.test": ["127.0.0.1", "127.0.0.2"]}) as server:
-                async with dialling(server.authority) as dialer:
-                    connection = await dialer.connect(
-                        exchange_of(), target_of("two.test", port), TIMEOUTS, leg
-                    )
+                async with dialling(server.endpoint) as dialer:
+                    connection = await dialer.connect(exchange_of(), target_of("two.test", port), POLICY, leg)
                     assert connection.address == "127.0.0.2"
                     connection.abort()
 
@@ -150,9 +153,9 @@ async def test_an_address_that_does_not_answer_does_not_hold_up_the_other() -> N
 async def test_all_addresses_refuse() -> None:
     with refusing() as port:
         async with DnsServer({"two.test": ["127.0.0.1", "127.0.0.2"]}) as server:
-            async with dialling(server.authority) as dialer:
+            async with dialling(server.endpoint) as dialer:
                 with pytest.raises(ConnectionRefused):
-                    await dialer.connect(exchange_of(), target_of("two.test", port), TIMEOUTS, leg)
+                    await dialer.connect(exchange_of(), target_of("two.test", port), POLICY, leg)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +187,7 @@ def test_what_the_kernel_answers_is_told(number: int, error: type[ProxyError], o
 
     async def dial() -> None:
         async with dialling() as dialer:
-            await dialer.connect(exchange_of(), target_of("127.0.0.1", 80), TIMEOUTS, leg)
+            await dialer.connect(exchange_of(), target_of("127.0.0.1", 80), POLICY, leg)
 
     with asyncio.Runner(loop_factory=Answering) as runner, pytest.raises(error) as caught:
         runner.run(dial())
@@ -193,24 +196,27 @@ def test_what_the_kernel_answers_is_told(number: int, error: type[ProxyError], o
 
 
 WITHOUT_DESCRIPTORS = """
-import asyncio, os, resource, sys
+import asyncio, os, resource, sys, time
 import uvloop
 from proxy.core.errors import ConnectionLimitReached
+from proxy.core.egress import AllowedAddresses, Egress
 from proxy.core.exchange import Entry, Exchange
-from proxy.core.policy import Timeouts
+from proxy.core.policies import Policies
+from proxy.core.policy import Dns, Settings
 from proxy.core.target import Target
 from proxy.wire.dialer import Dialer
 from proxy.wire.resolver import Resolver
 
 async def main():
-    resolver = Resolver((), timeout_s=5)
+    resolver = Resolver(Dns(), 5, time.monotonic)
     dialer = Dialer(resolver, lambda: 0.0)
     target = Target("http", "127.0.0.1", int(sys.argv[2]), "/", "a")
+    policy = Policies(Settings(egress=Egress(addresses=AllowedAddresses.ANY))).general
     free = os.dup(0)
     os.close(free)
     resource.setrlimit(resource.RLIMIT_NOFILE, (free, free))
     try:
-        await dialer.connect(Exchange(Entry.FORWARD, "GET", 0), target, Timeouts(), asyncio.Protocol)
+        await dialer.connect(Exchange(Entry.FORWARD, "GET", 0), target, policy, asyncio.Protocol)
     except ConnectionLimitReached as error:
         print(error.status, error.reason, error.outcome)
 
@@ -235,9 +241,9 @@ def test_without_a_descriptor_left_it_is_our_limit_and_no_fault_of_the_upstream(
 
 @leaves_nothing
 async def test_while_the_name_is_awaited_we_owe() -> None:
-    async with DnsServer({"silent.test": Trouble.SILENT}) as server, dialling(server.authority) as dialer:
+    async with DnsServer({"silent.test": Trouble.SILENT}) as server, dialling(server.endpoint) as dialer:
         exchange = exchange_of()
-        task = asyncio.create_task(dialer.connect(exchange, target_of("silent.test", 80), TIMEOUTS, leg))
+        task = asyncio.create_task(dialer.connect(exchange, target_of("silent.test", 80), POLICY, leg))
         await server.question("silent.test")
         assert (exchange.awaited, exchange.owed_since, exchange.deadline) == (Awaited.ADDRESS, 1000, 1007)
         assert exchange.upstream_owed_s(1005) == 0
@@ -251,7 +257,7 @@ async def test_while_the_connection_is_awaited_the_upstream_owes_and_cancelling_
     with unresponsive() as port:
         async with dialling() as dialer:
             exchange = exchange_of()
-            task = asyncio.create_task(dialer.connect(exchange, target_of("127.0.0.1", port), TIMEOUTS, leg))
+            task = asyncio.create_task(dialer.connect(exchange, target_of("127.0.0.1", port), POLICY, leg))
             await turns()
             assert not task.done()
             assert (exchange.awaited, exchange.owed_since, exchange.deadline) == (
@@ -272,11 +278,11 @@ async def test_cancelling_at_any_moment_leaves_no_socket(names: list[str]) -> No
     connected = False
     count = 0
     async with ScriptedUpstream([Do.STALL]) as upstream, DnsServer({"a.test": names}) as server:
-        async with dialling(server.authority) as dialer:
+        async with dialling(server.endpoint) as dialer:
             while not connected:
                 host = "127.0.0.1" if len(names) == 1 else "a.test"
                 task = asyncio.create_task(
-                    dialer.connect(exchange_of(), target_of(host, upstream.port), TIMEOUTS, leg)
+                    dialer.connect(exchange_of(), target_of(host, upstream.port), POLICY, leg)
                 )
                 await turns(count)
                 connected = task.done()

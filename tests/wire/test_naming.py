@@ -63,6 +63,7 @@ async def test_a_route_changes_the_path_and_the_host_and_nothing_else(start: Sta
     [
         (b"GET /a?b HTTP/1.1\r\nHost: one.test\r\n", b"GET /x/a?b HTTP/1.1\r\nHost: "),
         (b"GET /a?b HTTP/1.1\r\nHost: ONE.test:3130\r\n", b"GET /x/a?b HTTP/1.1\r\nHost: "),
+        (b"GET /a?b HTTP/1.1\r\nHost: one.test.\r\n", b"GET /x/a?b HTTP/1.1\r\nHost: "),
         (b"GET /a?b HTTP/1.0\r\nHost: one.test\r\n", b"GET /x/a?b HTTP/1.1\r\nHost: "),
         # RFC 9112 section 3.2.2: the absolute-form counts, and not the Host field beside it.
         (b"GET http://one.test/a HTTP/1.1\r\nHost: two.test\r\n", b"GET /x/a HTTP/1.1\r\nHost: "),
@@ -138,6 +139,8 @@ async def test_no_route_is_404_and_the_connection_serves_on(start: Start) -> Non
         b"GET / HTTP/1.1\r\nHost: a:65536\r\n",
         b"GET / HTTP/1.1\r\nHost: \xe4\r\n",
         b"GET / HTTP/1.1\r\nHost: a/b\r\n",
+        b"GET / HTTP/1.1\r\nHost: 127.1\r\n",
+        b"GET / HTTP/1.1\r\nHost: a..b\r\n",
         b"GET / HTTP/1.0\r\nHost: a b\r\n",
     ],
     ids=repr,
@@ -220,16 +223,20 @@ async def test_others_on_the_way_are_no_loop(start: Start, via: str) -> None:
         assert f"\r\nVia: {via}\r\nVia: 1.1 testproxy\r\n\r\n".encode() in received(upstream)
 
 
-async def test_the_way_back_to_ourselves_is_a_loop(start: Start) -> None:
+async def test_the_way_back_to_ourselves_is_refused(start: Start) -> None:
     async with ScriptedUpstream(SERVE) as upstream:
         proxy = await start(**reverse(routed(upstream)))
-        async with await Client.connect(proxy.port) as client:
-            await client.send(get(f"http://127.0.0.1:{proxy.sidecar.reverse_port}/"))
-            assert (await client.answer()).status == 502
-        await proxy.report(2)
-        errors = [exchange.error and exchange.error.error_type for exchange in proxy.exchanges]
-        assert errors == ["proxy_loop_detected", None]
-        assert not upstream.connections
+        sidecar = proxy.sidecar
+        for port in (sidecar.proxy_port, sidecar.reverse_port, sidecar.admin_port):
+            for host in ("127.0.0.1", "127.9.9.9", "0.0.0.0", "localhost", "[::ffff:127.0.0.1]"):
+                for method, target in (("GET", f"http://{host}:{port}/"), ("CONNECT", f"{host}:{port}")):
+                    async with await Client.connect(proxy.port) as client:
+                        await client.send(f"{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                        answer = await client.answer(method)
+                        assert (answer.status, answer.header("X-Breaker-Reason")) == (502, "address_denied")
+        # One report each, and none of a request that came in by the way back.
+        await proxy.report(30)
+        assert len(sidecar.circuits) == 0
 
 
 # Max-Forwards.

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.errors import (
@@ -448,7 +448,6 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(text)
 
 
-@settings(deadline=None)
 @given(
     text=mutated() | st.binary(max_size=200) | st.binary(max_size=50).map(OK.__add__),
     method=st.sampled_from(["GET", "HEAD"]),
@@ -475,7 +474,6 @@ def test_whatever_arrives_is_a_response_or_a_fault_and_never_more_than_announced
     assert verdicts[0] == verdicts[1] == verdicts[2], "how the bytes are cut changes nothing"
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=40), max_size=10))
 def test_content_of_any_bytes_passes_in_any_framing(pieces: list[bytes]) -> None:
     content = b"".join(pieces)

@@ -1,15 +1,17 @@
 """Kept-alive connections: who gets one, how many rest, and for how long."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 
 import pytest
-from support.sidecar import Clock, Start
+from support.sidecar import SETTINGS, Clock, Start
 from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Wait
 
 from proxy.core.exchange import Entry, Exchange
-from proxy.core.policy import Limits, Timeouts
+from proxy.core.policies import Policies, UpstreamPolicy
+from proxy.core.policy import Dns, Limits
 from proxy.core.target import Target
 from proxy.wire.dialer import Dialer
 from proxy.wire.pool import Pool
@@ -18,6 +20,8 @@ from proxy.wire.upstream import UpstreamConnection
 
 # Answers as many requests as come.
 SERVE = [Expect(), Send(OK)] * 10
+# Calls any address.
+POLICY = Policies(SETTINGS).general
 CLOSING = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
 
 MakePool = Callable[..., Pool]
@@ -32,7 +36,7 @@ def clock() -> Clock:
 async def make_pool(start: Start, clock: Clock) -> AsyncIterator[MakePool]:
     """Makes pools; `idle_s` is `upstream_idle`."""
     del start  # for its proof that nothing is left over
-    resolver = Resolver((), timeout_s=5)
+    resolver = Resolver(Dns(), 5, time.monotonic)
     pools = []
 
     def make(*, idle_s: float = 4, idle_per_host: int = 64, idle_total: int = 512) -> Pool:
@@ -56,10 +60,10 @@ def exchange_of() -> Exchange:
     return Exchange(Entry.FORWARD, "GET", 0)
 
 
-async def lend(pool: Pool, exchange: Exchange, target: Target, timeouts: Timeouts) -> UpstreamConnection:
+async def lend(pool: Pool, exchange: Exchange, target: Target, policy: UpstreamPolicy) -> UpstreamConnection:
     """A kept-alive connection if there is one, else a new one."""
-    kept = pool.take(exchange, target, pool.clock())
-    return kept if kept is not None else await pool.dial(exchange, target, timeouts)
+    kept = pool.take(exchange, target, policy, pool.clock())
+    return kept if kept is not None else await pool.dial(exchange, target, policy)
 
 
 async def ask(connection: UpstreamConnection) -> None:
@@ -74,14 +78,14 @@ async def ask(connection: UpstreamConnection) -> None:
 
 async def call(pool: Pool, target: Target) -> UpstreamConnection:
     """Borrows a connection for one whole exchange; returns which one it was."""
-    with await lend(pool, exchange_of(), target, Timeouts()) as connection:
+    with await lend(pool, exchange_of(), target, POLICY) as connection:
         await ask(connection)
     return connection
 
 
 async def calls_at_once(pool: Pool, target: Target, count: int) -> list[UpstreamConnection]:
     """So many exchanges at the same time, given back in the order of the list."""
-    loans = [await lend(pool, exchange_of(), target, Timeouts()) for _ in range(count)]
+    loans = [await lend(pool, exchange_of(), target, POLICY) for _ in range(count)]
     connections = []
     for loan in loans:
         with loan as connection:
@@ -102,7 +106,7 @@ async def test_a_connection_that_rests_is_lent_again(make_pool: MakePool) -> Non
         exchanges = [exchange_of(), exchange_of()]
         connections = []
         for exchange in exchanges:
-            with await lend(pool, exchange, target_of(upstream), Timeouts()) as connection:
+            with await lend(pool, exchange, target_of(upstream), POLICY) as connection:
                 assert pool.idle == 0
                 await ask(connection)
             assert repr(pool) == "<Pool idle=1 hosts=1>"
@@ -120,8 +124,8 @@ async def test_a_connection_is_lent_to_one_at_a_time_the_latest_first(make_pool:
         first, second = await calls_at_once(pool, target, 2)
         assert first is not second
         assert repr(pool) == "<Pool idle=2 hosts=1>"
-        with await lend(pool, exchange_of(), target, Timeouts()) as latest:
-            with await lend(pool, exchange_of(), target, Timeouts()) as earlier:
+        with await lend(pool, exchange_of(), target, POLICY) as latest:
+            with await lend(pool, exchange_of(), target, POLICY) as earlier:
                 assert (latest, earlier) == (second, first)
                 assert pool.idle == 0
 
@@ -155,7 +159,7 @@ async def test_a_loan_that_ends_in_the_middle_ends_the_connection(make_pool: Mak
     async with ScriptedUpstream([Expect(), Do.STALL]) as upstream:
 
         async def wait_for_a_head() -> None:
-            with await lend(pool, exchange_of(), target_of(upstream), Timeouts()) as connection:
+            with await lend(pool, exchange_of(), target_of(upstream), POLICY) as connection:
                 await ask(connection)
 
         task = asyncio.create_task(wait_for_a_head())
@@ -224,7 +228,7 @@ async def test_the_limits_bound_what_rests_and_not_what_is_lent(make_pool: MakeP
         target = target_of(upstream)
         with ExitStack() as loans:
             for _ in range(5):
-                await ask(loans.enter_context(await lend(pool, exchange_of(), target, Timeouts())))
+                await ask(loans.enter_context(await lend(pool, exchange_of(), target, POLICY)))
             assert len(upstream.connections) == 5
         assert pool.idle == 1
 
@@ -290,7 +294,7 @@ async def test_a_connection_on_loan_that_ends_is_not_the_pools_to_forget(make_po
     async with ScriptedUpstream([Expect(), Send(OK), Expect(), Do.RESET]) as upstream:
         target = target_of(upstream)
         await call(pool, target)
-        with await lend(pool, exchange_of(), target, Timeouts()) as connection:
+        with await lend(pool, exchange_of(), target, POLICY) as connection:
             connection.begin("GET", 4096, 128)
             connection.write(b"GET / HTTP/1.1\r\n\r\n")
             await until_gone(connection)

@@ -1,28 +1,48 @@
-"""Names to addresses, asked of a real DNS server."""
+"""Names to addresses, asked of a real DNS server; what is remembered is in test_resolver_memory.py."""
 
 import asyncio
 import socket
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from functools import partialmethod
+from pathlib import Path
 
 import pytest
-from support.dns import DnsServer, Known, Trouble
+from aiodns import DNSResolver
+from support.dns import DnsServer, Known, Record, Trouble
+from support.names import resolving
+from support.ports import refusing
 
-from proxy.core.errors import DnsError, DnsTimeout, ProxyError
+from proxy.core.answers import Lookup
+from proxy.core.errors import DnsError, DnsTimeout
+from proxy.core.policy import Endpoint, Search
 from proxy.wire.resolver import Resolver
 
 # Nothing is left over afterwards.
 pytestmark = pytest.mark.usefixtures("start")
 
+MANY = [f"192.0.2.{number}" for number in range(200)]
 NAMES: dict[str, Known] = {
     "four.test": ["192.0.2.1"],
     "two.four.test": ["192.0.2.1", "192.0.2.2"],
     "six.test": ["2001:db8::1"],
     "both.test": ["192.0.2.1", "2001:db8::1"],
     "alias.test": "both.test",
+    "chain.test": "alias.test",
     "dangling.test": "nowhere.test",
     "empty.test": [],
     "silent.test": Trouble.SILENT,
     "servfail.test": Trouble.SERVFAIL,
     "refused.test": Trouble.REFUSED,
+    "garbage.test": Trouble.GARBAGE,
+    "wrong-id.test": Trouble.WRONG_ID,
+    "endless.test": Trouble.ENDLESS,
+    "truncated.test": Record(addresses=MANY, truncated=True),
+    "four-only.test": Record(addresses=["192.0.2.1"], six=Trouble.SERVFAIL),
+    "six-only.test": Record(addresses=["2001:db8::1"], four=Trouble.REFUSED),
+    "six-silent.test": Record(addresses=["192.0.2.1"], six=Trouble.SILENT),
+    "four-fails.test": Record(four=Trouble.SERVFAIL),
+    "six-fails.test": Record(six=Trouble.SERVFAIL),
 }
 FOUR = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("192.0.2.1", 81))
 OTHER_FOUR = (*FOUR[:4], ("192.0.2.2", 81))
@@ -33,65 +53,167 @@ SIX = (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("2001:db8::
     ("host", "infos"),
     [
         ("four.test", {FOUR}),
+        ("FOUR.Test", {FOUR}),
         ("two.four.test", {FOUR, OTHER_FOUR}),
         ("six.test", {SIX}),
         ("both.test", {FOUR, SIX}),
         ("alias.test", {FOUR, SIX}),
+        ("chain.test", {FOUR, SIX}),
+        ("four-only.test", {FOUR}),
+        ("six-only.test", {SIX}),
+        ("six-silent.test", {FOUR}),
     ],
 )
 async def test_a_name_has_the_addresses_of_both_families(host: str, infos: set[object]) -> None:
-    async with DnsServer(NAMES) as server:
-        resolver = Resolver([server.authority], timeout_s=5)
+    async with DnsServer(NAMES) as server, resolving(server, timeout_s=2) as resolver:
         found = await resolver.resolve(host, 81)
-        await resolver.close()
     assert len(found) == len(infos)
     assert set(found) == infos
     assert {kind for _, kind in server.asked} == {"A", "AAAA"}
+    assert server.with_edns == len(server.asked)
+    assert nonzero(resolver.lookups) == {Lookup.ANSWERED: 1}
+
+
+def nonzero(lookups: dict[Lookup, int]) -> dict[Lookup, int]:
+    return {result: number for result, number in lookups.items() if number}
 
 
 @pytest.mark.parametrize(
-    ("host", "error", "outcome"),
+    ("host", "result", "outcome"),
     [
-        ("absent.test", DnsError, "failure(dns)"),
-        ("empty.test", DnsError, "failure(dns)"),
-        ("dangling.test", DnsError, "failure(dns)"),
-        ("127.1", DnsError, "failure(dns)"),
-        ("servfail.test", DnsError, "neutral"),
-        ("refused.test", DnsError, "neutral"),
-        ("a..test", DnsError, "neutral"),
-        ("a" * 64 + ".test", DnsError, "neutral"),
+        ("absent.test", Lookup.NOT_FOUND, "failure(dns)"),
+        ("empty.test", Lookup.NOT_FOUND, "failure(dns)"),
+        ("dangling.test", Lookup.NOT_FOUND, "failure(dns)"),
+        ("127.1", Lookup.NOT_FOUND, "failure(dns)"),
+        ("endless.test", Lookup.NOT_FOUND, "failure(dns)"),
+        ("servfail.test", Lookup.FAILED, "neutral"),
+        ("refused.test", Lookup.FAILED, "neutral"),
+        ("four-fails.test", Lookup.FAILED, "neutral"),
+        ("six-fails.test", Lookup.FAILED, "neutral"),
+        ("truncated.test", Lookup.FAILED, "neutral"),
+        ("garbage.test", Lookup.FAILED, "neutral"),
+        ("a..test", Lookup.FAILED, "neutral"),
+        ("a" * 64 + ".test", Lookup.FAILED, "neutral"),
     ],
     ids=[
         "NXDOMAIN",
         "NODATA",
         "dangling CNAME",
         "short IPv4",
+        "CNAME of itself",
         "SERVFAIL",
         "REFUSED",
+        "SERVFAIL, NODATA",
+        "NODATA, SERVFAIL",
+        "truncated without TCP",
+        "garbage",
         "no label",
         "long label",
     ],
 )
 async def test_only_a_name_that_does_not_exist_says_something_of_the_upstream(
-    host: str, error: type[ProxyError], outcome: str
+    host: str, result: Lookup, outcome: str
 ) -> None:
-    async with DnsServer(NAMES) as server:
-        resolver = Resolver([server.authority], timeout_s=5)
-        with pytest.raises(error) as caught:
+    async with DnsServer(NAMES) as server, resolving(server) as resolver:
+        with pytest.raises(DnsError) as caught:
             await resolver.resolve(host, 80)
-        await resolver.close()
     assert str(caught.value.outcome) == outcome
     assert caught.value.status == 502
+    assert nonzero(resolver.lookups) == {result: 1}
 
 
-async def test_a_server_that_does_not_answer_is_a_timeout_and_no_fault_of_the_upstream() -> None:
-    async with DnsServer(NAMES) as server:
-        resolver = Resolver([server.authority], timeout_s=0.1)
-        with pytest.raises(DnsTimeout) as caught:
-            await resolver.resolve("silent.test", 80)
-        await resolver.close()
+async def test_that_there_is_no_address_is_believed_only_where_both_families_say_so() -> None:
+    """The later answer says that there is none, and c-ares tells only that."""
+    later = asyncio.Event()
+
+    class Ordered(DnsServer):
+        async def answer(self, query: bytes, *, by_tcp: bool = False) -> bytes | None:
+            reply = await super().answer(query, by_tcp=by_tcp)
+            if self.asked[-1][1] == "AAAA":
+                await later.wait()
+            return reply
+
+    async with Ordered({"a.test": Record(four=Trouble.SERVFAIL)}) as server, resolving(server) as resolver:
+        look_up = asyncio.create_task(resolver.resolve("a.test", 80))
+        # Each server is asked three times before c-ares takes its SERVFAIL for the last word.
+        while server.asked.count(("a.test", "A")) < 3:
+            await server.question("a.test", len(server.asked) + 1)
+        later.set()
+        with pytest.raises(DnsError) as caught:
+            await look_up
     assert str(caught.value.outcome) == "neutral"
-    assert server.asked.count(("silent.test", "A")) == 2, "asked twice in the time given"
+
+
+async def test_nobody_listens_there() -> None:
+    with refusing() as port:
+        async with resolving(Endpoint("127.0.0.1", port)) as resolver:
+            with pytest.raises(DnsError) as caught:
+                await resolver.resolve("four.test", 80)
+    assert str(caught.value.outcome) == "neutral"
+    assert nonzero(resolver.lookups) == {Lookup.FAILED: 1}
+
+
+@pytest.mark.parametrize("host", ["silent.test", "wrong-id.test"])
+async def test_no_answer_is_a_timeout_and_no_fault_of_the_upstream(host: str) -> None:
+    async with DnsServer(NAMES) as server, resolving(server, timeout_s=0.3) as resolver:
+        with pytest.raises(DnsTimeout) as caught:
+            await resolver.resolve(host, 80)
+        assert str(caught.value.outcome) == "neutral"
+        assert nonzero(resolver.lookups) == {Lookup.TIMED_OUT: 1}
+        assert server.asked.count((host, "A")) >= 2, "asked again in the time given"
+        while resolver.under_way:
+            await asyncio.sleep(0)
+
+
+async def test_time_is_used_up_although_the_tries_of_a_fast_server_are_over_sooner() -> None:
+    """A server that has been fast is asked again after 250 ms, and three tries are over within 2 s."""
+    names = NAMES | {f"{number}.test": ["192.0.2.1"] for number in range(5)}
+    async with DnsServer(names) as server, resolving(server, timeout_s=600) as resolver:
+        for number in range(5):
+            await resolver.resolve(f"{number}.test", 80)
+        look_up = asyncio.create_task(resolver.resolve("silent.test", 80))
+        await server.question("silent.test", 2 * 3 + 1)
+        names["silent.test"] = ["192.0.2.1"]
+        assert await look_up == [(*FOUR[:4], ("192.0.2.1", 80))]
+
+
+async def test_a_truncated_answer_is_asked_for_again_by_tcp_and_what_is_used_of_it_is_bounded() -> None:
+    async with DnsServer(NAMES, tcp=True) as server, resolving(server) as resolver:
+        found = await resolver.resolve("truncated.test", 80)
+    assert sorted(server.asked_by_tcp) == [("truncated.test", "A"), ("truncated.test", "AAAA")]
+    assert len(found) == 32
+    assert len(set(found)) == 32
+    assert {info[4][0] for info in found} <= set(MANY)
+
+
+@pytest.mark.parametrize("trouble", [Trouble.SILENT, Trouble.SERVFAIL, Trouble.REFUSED])
+async def test_where_one_server_fails_the_next_one_is_asked(trouble: Trouble) -> None:
+    async with DnsServer({"four.test": trouble}) as first, DnsServer(NAMES) as second:
+        async with resolving(first, second, timeout_s=2) as resolver:
+            assert await resolver.resolve("four.test", 81) == [FOUR]
+            asked = len(first.asked)
+            assert asked
+            assert len(await resolver.resolve("both.test", 81)) == 2
+            assert len(first.asked) == asked, "the one that works is preferred from then on"
+
+
+async def test_where_nobody_listens_the_next_server_is_asked() -> None:
+    with refusing() as port:
+        async with DnsServer(NAMES) as second, resolving(Endpoint("127.0.0.1", port), second) as resolver:
+            assert await resolver.resolve("four.test", 81) == [FOUR]
+
+
+async def test_a_server_that_comes_back_answers_without_a_restart() -> None:
+    async with DnsServer(NAMES) as server:
+        port = server.port
+    async with resolving(server) as resolver:
+        for host in ("four.test", "six.test"):
+            with pytest.raises(DnsError):
+                await resolver.resolve(host, 81)
+        async with DnsServer(NAMES, port=port):
+            assert await resolver.resolve("four.test", 81) == [FOUR]
+            assert await resolver.resolve("six.test", 81) == [SIX]
+    assert nonzero(resolver.lookups) == {Lookup.FAILED: 2, Lookup.ANSWERED: 2}
 
 
 @pytest.mark.parametrize(
@@ -106,19 +228,73 @@ async def test_a_server_that_does_not_answer_is_a_timeout_and_no_fault_of_the_up
 async def test_an_address_is_its_own_and_no_server_is_asked(
     host: str, family: int, address: tuple[object, ...]
 ) -> None:
-    async with DnsServer(NAMES) as server:
-        resolver = Resolver([server.authority], timeout_s=5)
+    async with DnsServer(NAMES) as server, resolving(server) as resolver:
         found = await resolver.resolve(host, 80)
-        await resolver.close()
     assert found == [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address)]
     assert server.asked == []
+    assert nonzero(resolver.lookups) == {}
+
+
+# Where each name is looked for, by `dns.search`, with the search domain one.test and `ndots:3`.
+SEARCHED = [
+    (Search.AUTO, "web", ["web.one.test", "web"]),
+    (Search.AUTO, "web.four", ["web.four"]),
+    (Search.ON, "web", ["web.one.test", "web"]),
+    (Search.ON, "web.four", ["web.four.one.test", "web.four"]),
+    (Search.ON, "a.b.c.d", ["a.b.c.d", "a.b.c.d.one.test"]),
+    (Search.OFF, "web", ["web"]),
+    (Search.OFF, "web.four", ["web.four"]),
+    (Search.ON, "web.", ["web"]),
+]
+
+
+@pytest.fixture
+def search_domain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """c-ares takes them from here as it does from /etc/resolv.conf, but only one."""
+    monkeypatch.setenv("LOCALDOMAIN", "one.test")
+    monkeypatch.setenv("RES_OPTIONS", "ndots:3")
+
+
+@pytest.mark.usefixtures("search_domain")
+@pytest.mark.parametrize(("search", "host", "asked"), SEARCHED)
+async def test_which_names_are_tried_with_the_search_domains(
+    search: Search, host: str, asked: list[str]
+) -> None:
+    async with DnsServer({}) as server, resolving(server, search=search) as resolver:
+        with pytest.raises(DnsError) as caught:
+            await resolver.resolve(host, 80)
+    assert str(caught.value.outcome) == "failure(dns)"
+    assert list(dict.fromkeys(name for name, _ in server.asked)) == asked
+
+
+@pytest.mark.usefixtures("search_domain")
+async def test_a_single_label_is_found_in_the_search_domain() -> None:
+    async with DnsServer({"web.one.test": ["192.0.2.1"]}) as server, resolving(server) as resolver:
+        assert await resolver.resolve("web", 81) == [FOUR]
+
+
+async def test_the_hosts_file_comes_before_all_servers_and_its_changes_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """c-ares takes the path from the environment if a flag says so; without it, it is /etc/hosts."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text("192.0.2.1 four.test web\n")
+    monkeypatch.setenv("CARES_HOSTS", str(hosts))
+    from_environment = partialmethod(DNSResolver.getaddrinfo, flags=1 << 8)
+    monkeypatch.setattr(DNSResolver, "getaddrinfo", from_environment)
+    names: dict[str, Known] = {"four.test": ["192.0.2.99", "2001:db8::99"]}
+    async with DnsServer(names) as server, resolving(server, ttl_min=0) as resolver:
+        assert await resolver.resolve("four.test", 81) == [FOUR]
+        assert await resolver.resolve("web", 81) == [FOUR]
+        assert server.asked == []
+        hosts.write_text("192.0.2.2 four.test\n")
+        assert await resolver.resolve("four.test", 81) == [OTHER_FOUR]
+        assert server.asked == []
 
 
 async def test_localhost_is_this_machine_and_no_server_is_asked() -> None:
-    async with DnsServer(NAMES) as server:
-        resolver = Resolver([server.authority], timeout_s=5)
+    async with DnsServer(NAMES) as server, resolving(server) as resolver:
         addresses = {info[4][0] for info in await resolver.resolve("localhost", 80)}
-        await resolver.close()
     assert "127.0.0.1" in addresses
     assert addresses <= {"127.0.0.1", "::1"}
     assert server.asked == []
@@ -126,21 +302,42 @@ async def test_localhost_is_this_machine_and_no_server_is_asked() -> None:
 
 async def test_close_ends_the_look_ups_under_way() -> None:
     async with DnsServer(NAMES) as server:
-        resolver = Resolver([server.authority], timeout_s=600)
-        waiting = [asyncio.create_task(resolver.resolve("silent.test", 80)) for _ in range(3)]
-        await server.question("silent.test")
-        await resolver.close()
-        ends = await asyncio.gather(*waiting, return_exceptions=True)
-    assert [(type(end), str(getattr(end, "outcome", None))) for end in ends] == [(DnsError, "neutral")] * 3
+        async with resolving(server, timeout_s=600) as resolver:
+            asked = [asyncio.create_task(resolver.resolve("silent.test", 80)) for _ in range(3)]
+            await server.question("silent.test")
+            # This one has not yet begun.
+            asked.append(asyncio.create_task(resolver.resolve("four.test", 80)))
+        ends = await asyncio.gather(*asked, return_exceptions=True)
+        with pytest.raises(DnsError):
+            await resolver.resolve("four.test", 80)
+    assert [(type(end), str(getattr(end, "outcome", None))) for end in ends] == [(DnsError, "neutral")] * 4
 
 
-async def test_a_look_up_can_be_cancelled_and_the_next_one_works() -> None:
-    async with DnsServer(NAMES) as server:
-        resolver = Resolver([server.authority], timeout_s=600)
-        waiting = asyncio.create_task(resolver.resolve("silent.test", 80))
-        await server.question("silent.test")
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        assert await resolver.resolve("four.test", 81) == [FOUR]
-        await resolver.close()
+def descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+async def test_no_descriptor_is_left_by_ten_thousand_look_ups() -> None:
+    kinds: tuple[Known, ...] = (Trouble.SERVFAIL, Trouble.NXDOMAIN, ["192.0.2.1"], [])
+    names = {f"{number}.test": kinds[number % 4] for number in range(10_000)}
+    async with DnsServer(names) as server, resolving(server) as resolver:
+        await asyncio.gather(*map(resolving_of(resolver), list(names)[:500]))
+        before = descriptors()
+        for first in range(500, 10_000, 500):
+            await asyncio.gather(*map(resolving_of(resolver), list(names)[first : first + 500]))
+        assert descriptors() <= before
+    assert nonzero(resolver.lookups) == {
+        Lookup.ANSWERED: 2500,
+        Lookup.NOT_FOUND: 5000,
+        Lookup.FAILED: 2500,
+    }
+
+
+def resolving_of(resolver: Resolver) -> Callable[[str], Coroutine[None, None, None]]:
+    """Look-ups whose failure does not matter."""
+
+    async def resolve(name: str) -> None:
+        with suppress(DnsError):
+            await resolver.resolve(name, 80)
+
+    return resolve

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import h11
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.core import errors
@@ -91,6 +91,8 @@ def test_every_error_is_told_in_full(cls: type[ProxyError], method: str) -> None
     if error.retry_after_s is not None:
         assert fields.pop("Retry-After") == str(error.retry_after_s)
     assert fields.pop("Allow", None) == ("OPTIONS" if status == 405 else None)
+    challenge = 'Basic realm="breaker-proxy", charset="UTF-8"'
+    assert fields.pop("Proxy-Authenticate", None) == (challenge if status == 407 else None)
     assert fields == {}
     problem = json.loads(content)
     assert problem.pop("title")
@@ -165,7 +167,6 @@ def test_quotes_and_backslashes_do_not_end_a_string(details: str, quoted: str) -
     assert json.loads(content)["detail"] == details
 
 
-@settings(deadline=None)
 @given(cls=st.sampled_from(EVERY_CLASS), details=TEXT, next_hop=TEXT, method=st.sampled_from(["GET", "HEAD"]))
 def test_no_text_breaks_a_line(cls: type[ProxyError], details: str, next_hop: str, method: str) -> None:
     answer = render(cls(details), name="me", method=method, next_hop=next_hop, keep_alive=True)
@@ -186,7 +187,6 @@ AUTHORITY = (
 )
 
 
-@settings(deadline=None)
 @given(authority=AUTHORITY, connect=st.booleans())
 @example(authority="a\r\nX: 1:80", connect=True)
 @example(authority="a\n:80", connect=True)

@@ -1,6 +1,8 @@
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
+import java.net.Authenticator;
+import java.net.PasswordAuthentication;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
@@ -28,7 +30,21 @@ public final class Call {
             System.setProperty(scheme + ".proxyHost", proxy.getHost());
             System.setProperty(scheme + ".proxyPort", String.valueOf(proxy.getPort()));
         }
-        var client = HttpClient.newHttpClient();
+        var builder = HttpClient.newBuilder();
+        if (proxy.getUserInfo() != null) {
+            // Of itself it gives no password in the clear for a tunnel.
+            System.setProperty("jdk.http.auth.tunneling.disabledSchemes", "");
+            var given = proxy.getUserInfo().split(":", 2);
+            builder.authenticator(new Authenticator() {
+                @Override
+                protected PasswordAuthentication getPasswordAuthentication() {
+                    return getRequestorType() == RequestorType.PROXY
+                            ? new PasswordAuthentication(given[0], given[1].toCharArray())
+                            : null;
+                }
+            });
+        }
+        var client = builder.build();
         var lines = new BufferedReader(new InputStreamReader(System.in));
         for (String line; (line = lines.readLine()) != null; ) {
             System.out.println(answer(client, line));

@@ -1,0 +1,131 @@
+"""The file with the tokens of clients (`listen.credentials_file`): read at start, and again when it changes.
+
+A file that is not right ends the start like any other fault of the configuration. Later it changes nothing:
+what was read before holds on, and one line of the log says why.
+
+What is looked at is what the path leads to, so that a file that is replaced (`mv`) and the symlinks of a
+Kubernetes Secret are seen like one that was written to.
+"""
+
+import os
+import stat
+from collections.abc import Sequence
+
+from proxy.control import log
+from proxy.control.config import ConfigError
+from proxy.control.sections import Fault
+from proxy.core.credentials import Credentials, Malformed
+
+# Some ten thousand tokens; a Kubernetes Secret holds as much.
+MAX_FILE_BYTES = 1024 * 1024
+# How often the file is looked at.
+LOOK_S = 1.0
+
+_KEY = "listen.credentials_file"
+
+# Device, inode, time and size of the file; None if nothing is known of it.
+_Seen = tuple[int, int, int, int] | None
+
+
+def read(path: str) -> Credentials:
+    """Reads the file; a relative path begins at the working directory.
+
+    Raises:
+        ConfigError: it cannot be read, is malformed, or has no token. Nothing of its content is told.
+    """
+    try:
+        content = _content(path)
+    except (OSError, ValueError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise ConfigError([Fault(path, None, _KEY, f"cannot be read: {why}")]) from error
+    try:
+        return Credentials.parse(content)
+    except Malformed as error:
+        faults = [Fault(path, line, "" if line else _KEY, message) for line, message in error.faults]
+        raise ConfigError(faults) from error
+
+
+class CredentialsFile:
+    """The tokens that are valid now.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        ConfigError: as `read`.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._seen = _seen(path)
+        self._credentials = read(path)
+        self._told: list[Fault] = []
+        self._changed_lately = True
+        self._look_at = 0.0
+        self._tell()
+
+    def check(self, values: Sequence[bytes]) -> str | None:
+        """Whose token it is, or None; see `Credentials.check`."""
+        return self._credentials.check(values)
+
+    def look(self, now: float) -> None:
+        """Reads the file again if it has changed; looks at it at most once in `LOOK_S`.
+
+        Two changes within one tick of the file system's clock look like one, so a file that has changed is
+        read once more at the next look.
+
+        Args:
+            now: monotonic seconds.
+        """
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_S
+        seen = _seen(self._path)
+        changed = seen != self._seen
+        if changed or self._changed_lately:
+            self._seen = seen
+            self._changed_lately = changed
+            self._read_again()
+
+    def _read_again(self) -> None:
+        try:
+            credentials = read(self._path)
+        except ConfigError as error:
+            # For want of a descriptor, or of permission, which changes nothing that is looked at: try again.
+            self._changed_lately |= isinstance(error.__cause__, OSError)
+            if error.faults != self._told:
+                self._told = error.faults
+                log.credentials_kept(error.faults)
+            return
+        if self._told or credentials != self._credentials:
+            self._told = []
+            self._credentials = credentials
+            self._tell()
+
+    def _tell(self) -> None:
+        digests = self._credentials.digests
+        log.credentials_read(self._path, names=len(digests), tokens=self._credentials.tokens)
+
+
+def _seen(path: str) -> _Seen:
+    try:
+        status = os.stat(path)  # noqa: PTH116 -- the path may be one that Path() would change
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _content(path: str) -> bytes:
+    """The content of a regular file.
+
+    Raises:
+        OSError, ValueError: with what is wrong.
+    """
+    # Without O_NONBLOCK the start would hang at a pipe that nobody writes to.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is not a regular file")
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise ValueError(f"it is larger than {MAX_FILE_BYTES // 1024} KiB")
+    return content
