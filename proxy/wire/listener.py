@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
 
 from proxy.core.budget import TURNED_AWAY
 from proxy.core.errors import ConnectionLimitReached
@@ -93,7 +95,7 @@ class Listener(web.Server):
         entry: Entry,
     ) -> None:
         # Without handler_cancellation a client's leaving goes unnoticed while an upstream is awaited.
-        super().__init__(handle, handler_cancellation=True)
+        super().__init__(handle, request_factory=self._make, handler_cancellation=True)
         self._line = line
         self._clients = clients
         self._entry = entry
@@ -116,6 +118,23 @@ class Listener(web.Server):
     def __call__(self) -> ClientConnection:
         """Makes the protocol of a new connection."""
         return ClientConnection(self, self._clients, self._line, self._entry, **self._settings)
+
+    def _make(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: "asyncio.Task[None]",
+    ) -> web.BaseRequest:
+        """Makes a request as aiohttp does, but without the host, which is read from `raw_path` here.
+
+        aiohttp decodes A-labels. At one that cannot be (`xn--a`) it raises where nobody catches it: the
+        client would get no answer, and its connection stay for ever.
+        """
+        if message.url.absolute:
+            message = message._replace(url=message.url.relative())
+        return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
 
 
 def _idle_since(client: ClientConnection) -> float:

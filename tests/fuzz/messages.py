@@ -149,7 +149,17 @@ ODD_HOSTS = (
         b"127.0.0.1,b",
         b"127.0.0.1#",
     ),
-    *(b"\xef\xbc\x91127.0.0.1", b"127\xe3\x80\x820.0.1", b"xn--127-.test", b"b.test.", b".", b"", b"-", b"*"),
+    *(
+        b"\xef\xbc\x91127.0.0.1",
+        b"127\xe3\x80\x820.0.1",
+        b"xn--127-.test",
+        b"xn--.test",
+        b"b.test.",
+        b".",
+        b"",
+        b"-",
+        b"*",
+    ),
 )
 # Who asks for the mutated responses, and with which method.
 ASKING = {

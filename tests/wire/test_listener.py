@@ -10,12 +10,13 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 from support.client import Answer, Client, get, request
+from support.dns import DnsServer
 from support.sidecar import Start
 from support.upstream import OK, Expect, ScriptedUpstream, Send
 
 from proxy.core.errors import ProxyError
 from proxy.core.exchange import Entry
-from proxy.core.policy import Bytes, Limits, Timeouts
+from proxy.core.policy import Bytes, Dns, Endpoint, Limits, Timeouts
 from proxy.wire.client import ClientConnection
 from proxy.wire.listener import Clients, Listener
 from proxy.wire.written import CLOSE, KEEP
@@ -115,6 +116,20 @@ async def test_coded_content_is_not_decoded(start: Start, coding: str) -> None:
     assert received.endswith(b"\r\n\r\n" + content)
     assert f"\r\nContent-Encoding: {coding}\r\n".encode() in received
     assert f"\r\nContent-Length: {len(content)}\r\n".encode() in received
+
+
+@pytest.mark.parametrize("name", ["xn--a.test", "xn--.test", "xn--0.test", "xn--127-.test"])
+@pytest.mark.parametrize("method", ["GET", "CONNECT"])
+async def test_a_name_that_aiohttp_cannot_decode_is_asked_for_as_it_is(
+    start: Start, name: str, method: str
+) -> None:
+    async with DnsServer({}) as dns:
+        proxy = await start(dns=Dns(servers=(Endpoint("127.0.0.1", dns.port),)))
+        async with await Client.connect(proxy.port) as client:
+            await client.send(request(method, f"{name}:80" if method == "CONNECT" else f"http://{name}/"))
+            answer = await client.answer(method)
+            assert (answer.status, answer.header("X-Breaker-Reason")) == (502, "dns_error")
+        await proxy.report()
 
 
 class Bare:
