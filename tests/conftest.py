@@ -1,5 +1,7 @@
 """Fixtures for all tests, and how hypothesis runs."""
 
+import gc
+
 import hypothesis
 import pytest
 
@@ -14,3 +16,9 @@ hypothesis.settings.load_profile("patient")
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     """Async tests run on plain asyncio unless they ask for more."""
     return ("asyncio", {"use_uvloop": False})
+
+
+def pytest_collection_finish() -> None:
+    """Keeps the collected tests from the garbage collector, which the wire tests run after each of them."""
+    gc.collect()
+    gc.freeze()
