@@ -87,14 +87,14 @@ class Sidecar:
             settings.limits, draw=draw, listeners=(log.circuit_changed,), on_fault=log.listener_failed
         )
         self._own = OwnListeners(is_local)
-        self._resolver = Resolver(settings.dns, settings.timeouts.dns, clock)
+        self._policies = Policies(settings, self._own)
+        self._resolver = Resolver(settings.dns, self._policies.longest_dns_s, clock)
         dialer = Dialer(self._resolver, clock)
         self.pool = Pool(dialer, clock, settings.limits, settings.timeouts.upstream_idle)
         heads = Heads(self.name, via=settings.via)
         self.tunnels = Tunnels(dialer, clock, settings.limits)
         forwarding = Forwarding(self.pool, self.tunnels, clock, settings.limits, heads)
         self.deadlines = Deadlines(clock, self._tick)
-        self._policies = Policies(settings, self._own)
         self.handler = Handler(
             name=self.name,
             circuits=self.circuits,
@@ -172,22 +172,28 @@ class Sidecar:
             ListenError: an address is in use or is not ours.
         """
         listen = self.settings.listen
+        endpoints = {"listen.proxy": listen.proxy}
+        if listen.reverse is not None:
+            endpoints["listen.reverse"] = listen.reverse
         loop = asyncio.get_running_loop()
         await self._admin.setup()
         try:
             with _listening("listen.admin", listen.admin):
                 await web.TCPSite(self._admin, listen.admin.host, listen.admin.port).start()
-            self._own.ports |= {int(address[1]) for address in self._admin.addresses}
+            bound = list(self._admin.addresses)
             for key, listener in self.listeners.items():
-                endpoint = listen.proxy if listen.reverse is None or key == "listen.proxy" else listen.reverse
+                endpoint = endpoints[key]
                 with _listening(key, endpoint):
                     server = self._servers[key] = await loop.create_server(
                         listener, endpoint.host, endpoint.port, backlog=1024, start_serving=False
                     )
-                    for listening in server.sockets:
-                        notice(listening, self._policies.longest_body_idle_s)
-                    # Before its first client comes: that one may not call us either.
-                    self._own.ports |= {int(sock.getsockname()[1]) for sock in server.sockets}
+                for listening in server.sockets:
+                    notice(listening, self._policies.longest_body_idle_s)
+                    bound.append(listening.getsockname())
+            # Before the first client comes: that one may not call us either.
+            self._own.ports = frozenset(int(address[1]) for address in bound)
+            for key, server in self._servers.items():
+                with _listening(key, endpoints[key]):
                     await server.start_serving()
         except ListenError:
             await self.stop()

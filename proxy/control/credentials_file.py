@@ -24,7 +24,7 @@ LOOK_S = 1.0
 _KEY = "listen.credentials_file"
 
 # Device, inode, time and size of the file; None if nothing is known of it.
-_Seen = tuple[int, int, int, int] | None
+_Seen = tuple[int, ...] | None
 
 
 def read(path: str) -> Credentials:
@@ -112,7 +112,7 @@ def _seen(path: str) -> _Seen:
         status = os.stat(path)  # noqa: PTH116 -- the path may be one that Path() would change
     except (OSError, ValueError):
         return None
-    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size
 
 
 def _content(path: str) -> bytes:

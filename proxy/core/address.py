@@ -176,11 +176,6 @@ def canonical(address: str) -> IpAddress:
     return parsed if mapped is None else mapped
 
 
-def class_of(address: IpAddress) -> AddressClass:
-    """The class of an address; of one that carries another, the first that is not public."""
-    return next((kind for kind in classes_of(address) if kind is not _C.PUBLIC), _C.PUBLIC)
-
-
 def classes_of(address: IpAddress) -> tuple[AddressClass, ...]:
     """All that an address is: its own class, then those of the addresses that it carries."""
     carried = carried_by(address)

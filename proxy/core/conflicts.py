@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from proxy.core.policy import LEASE_MARGIN_S, CircuitPolicy, Limits, Listen, Settings, Timeouts
+from proxy.core.address import canonical
+from proxy.core.policy import LEASE_MARGIN_S, CircuitPolicy, Dns, Limits, Listen, Settings, Timeouts
 
 # The part of a token (RFC 9110 section 5.6.2) that also begins a Structured Fields token.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
@@ -12,8 +13,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 def conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
     """What is wrong with them, as (key, what is wrong and what to do)."""
     yield from _listen_conflicts(settings.listen)
-    if settings.dns.ttl_max < settings.dns.ttl_min:
-        yield "dns.ttl_max", f"expected at least dns.ttl_min ({settings.dns.ttl_min:g} s)"
+    yield from _dns_conflicts(settings.dns)
     if settings.name is not None and not _NAME.fullmatch(settings.name):
         expected = "a letter, then up to 63 letters, digits, '.', '_' or '-'"
         yield "name", f"expected {expected} (it stands in Via and Proxy-Status)"
@@ -34,6 +34,22 @@ def conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
             # What is wrong everywhere is told once; here is what this entry makes wrong.
             if wrong not in told:
                 yield key, wrong
+
+
+def _dns_conflicts(dns: Dns) -> Iterator[tuple[str, str]]:
+    for index, server in enumerate(dns.servers):
+        if not _is_address(server.host) or not server.port:
+            yield f"dns.servers[{index}]", f"expected an IP address with its port, got {server}"
+    if dns.ttl_max < dns.ttl_min:
+        yield "dns.ttl_max", f"expected at least dns.ttl_min ({dns.ttl_min:g} s)"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        canonical(host)
+    except ValueError:
+        return False
+    return "%" not in host
 
 
 def _listen_conflicts(listen: Listen) -> Iterator[tuple[str, str]]:

@@ -3,6 +3,7 @@
 What a route calls internal has the same settings, but for the class of its address, which is not asked.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -53,10 +54,16 @@ class Policies:
     @property
     def longest_body_idle_s(self) -> float:
         """The longest `timeouts.body_idle` of all, in seconds: whom a client will call is not known."""
-        return max(
-            float(policy.timeouts.body_idle)
-            for policy in (self.general, *(pair.open for _, pair in self._entries))
-        )
+        return max(float(timeouts.body_idle) for timeouts in self._timeouts())
+
+    @property
+    def longest_dns_s(self) -> float:
+        """The longest `timeouts.dns` of all, in seconds: one query serves all who ask for a name."""
+        return max(float(timeouts.dns) for timeouts in self._timeouts())
+
+    def _timeouts(self) -> Iterator[Timeouts]:
+        yield self.general.timeouts
+        yield from (pair.open.timeouts for _, pair in self._entries)
 
     def of(self, host: str, port: int, *, is_internal: bool = False) -> UpstreamPolicy:
         """The settings of an upstream.

@@ -74,7 +74,7 @@ class Dialer:
         began = self._clock()
         timeouts = policy.timeouts
         exchange.wait_for(Awaited.ADDRESS, timeouts.dns, began)
-        infos = await self._resolver.resolve(target.host, target.port)
+        infos = await self._resolver.resolve(target.host, target.port, exchange.deadline - began)
         resolved = self._clock()
         exchange.dns_s = resolved - began
         infos = _vetted(exchange, target, policy, infos)

@@ -63,10 +63,11 @@ class Pool:
     async def dial(self, exchange: Exchange, target: Target, policy: UpstreamPolicy) -> UpstreamConnection:
         """Lends a new connection for one exchange; see `Dialer.connect`."""
         key = _key(target, policy)
+        # Of the kept-alive connection that has failed before this one.
+        exchange.reused, exchange.address = False, None
         connection = await self._dialer.connect(
             exchange, target, policy, lambda: UpstreamConnection(self, key)
         )
-        exchange.reused = False
         exchange.address = connection.address
         return connection
 

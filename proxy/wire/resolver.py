@@ -28,13 +28,15 @@ import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 
 import aiodns
 import pycares
 from aiodns.error import ARES_ECANCELLED, ARES_ENODATA, ARES_ENOTFOUND, ARES_ETIMEOUT, DNSError
 
-from proxy.core.answers import Answers, Lookup
+from proxy.core.answers import Answer, Answers, Lookup
 from proxy.core.errors import ConnectionLimitReached, DnsError, DnsTimeout, ProxyError
+from proxy.core.host import literal
 from proxy.core.outcome import FailureKind, failed
 from proxy.core.policy import Dns, Search
 
@@ -48,7 +50,7 @@ MOST_QUERIES = 1000
 _TRIES = 3
 _FIRST_TRY = 0.125
 # Where a stale answer is at hand, it is used after so long; RFC 8767 section 5 recommends 1.8 s. At most half
-# of the time allowed, so that whoever waits is not past its own deadline by then.
+# of the time that whoever waits has.
 _PATIENCE_S = 1.8
 # c-ares waits for no less than a quarter of a second. If it did, asking again could be a busy loop.
 _LEAST_TRY_S = 0.1
@@ -65,6 +67,7 @@ _FLAGS = {
 _ANY, _BOTH = socket.AF_UNSPEC, (socket.AF_INET, socket.AF_INET6)
 
 _Found = pycares.AddrInfoResult
+_Query = asyncio.Task[tuple[str, ...] | Lookup]
 
 
 class _Channel(aiodns.DNSResolver):
@@ -86,7 +89,7 @@ class Resolver:
 
     Args:
         settings: whom to ask, and for how long to remember.
-        timeout_s: for the whole of a query; the exchange's own deadline may end the wait earlier.
+        timeout_s: for the whole of a query, the longest that anyone waits.
         clock: monotonic seconds.
 
     Attributes:
@@ -95,10 +98,9 @@ class Resolver:
 
     def __init__(self, settings: Dns, timeout_s: float, clock: Callable[[], float]) -> None:
         self._timeout_s = timeout_s
-        self._patience_s = min(_PATIENCE_S, timeout_s / 2)
         self._clock = clock
         self._answers = Answers(settings)
-        self._queries: dict[str, asyncio.Task[tuple[str, ...] | Lookup]] = {}
+        self._queries: dict[str, _Query] = {}
         self._given_up = 0
         self._closed = False
         self.lookups = dict.fromkeys(Lookup, 0)
@@ -118,24 +120,26 @@ class Resolver:
         """How many queries are under way, those included that nobody waits for any more."""
         return len(self._queries) + self._given_up
 
-    async def resolve(self, host: str, port: int) -> list[AddressInfo]:
+    async def resolve(self, host: str, port: int, time_s: float = inf) -> list[AddressInfo]:
         """The addresses of a host, at least one; an IP literal is its own.
 
         All who ask for a name at a time wait for one query, and who no longer waits does not end it.
+
+        Args:
+            host: in its normal form (`core/host.py`).
+            port: 1-65535.
+            time_s: after how long the caller will end the wait; where there is a stale answer, it is given
+                out before.
 
         Raises:
             DnsError: 502; the name does not exist (a failure), or the resolver failed (neutral).
             DnsTimeout: 504, neutral.
             ConnectionLimitReached: 503, neutral; too many queries are under way.
         """
-        for family in _BOTH:
-            try:
-                socket.inet_pton(family, host)
-            except OSError:
-                continue
+        if literal(host) is not None:
             return [_address_info(host, port)]
         try:
-            result, addresses = await self._look_up(host.lower())
+            result, addresses = await self._look_up(host, min(_PATIENCE_S, time_s / 2))
         except asyncio.CancelledError:
             self.lookups[Lookup.CANCELLED] += 1
             raise
@@ -152,8 +156,13 @@ class Resolver:
         if self._queries:
             await asyncio.wait(self._queries.values())
 
-    async def _look_up(self, name: str) -> tuple[Lookup, tuple[str, ...]]:
-        """How the look-up ended, and with which addresses, if any."""
+    async def _look_up(self, name: str, patience_s: float) -> tuple[Lookup, tuple[str, ...]]:
+        """How the look-up ended, and with which addresses, if any.
+
+        Args:
+            name: of a host.
+            patience_s: after how long a stale answer is used.
+        """
         now = self._clock()
         known = self._answers.get(name, now)
         if known is not None:
@@ -165,10 +174,10 @@ class Resolver:
                 return Lookup.STALE, known.addresses
         result = Lookup.JOINED if name in self._queries else Lookup.ANSWERED
         query = self._query(name)
-        end: tuple[str, ...] | Lookup = Lookup.LIMITED
-        if query is not None:
-            done, _ = await asyncio.wait({query}, timeout=None if known is None else self._patience_s)
-            end = query.result() if done else Lookup.TIMED_OUT
+        end = Lookup.LIMITED if query is None else await self._awaited(query, name, known, patience_s)
+        if end is Lookup.TIMED_OUT and result is Lookup.JOINED and name not in self._queries:
+            # Whoever asked first had less time left.
+            return await self._look_up(name, patience_s)
         if isinstance(end, tuple):
             return result, end
         if end is not Lookup.NOT_FOUND:
@@ -179,7 +188,17 @@ class Resolver:
                 return Lookup.STALE, known.addresses
         return end, ()
 
-    def _query(self, name: str) -> asyncio.Task[tuple[str, ...] | Lookup] | None:
+    async def _awaited(
+        self, query: _Query, name: str, known: Answer | None, patience_s: float
+    ) -> tuple[str, ...] | Lookup:
+        """What a query has found, or that the time was up and an answer of before is to be used."""
+        done, _ = await asyncio.wait({query}, timeout=None if known is None else patience_s)
+        if not done and self._answers.get(name, self._clock()) is None:
+            # That has become too old meanwhile.
+            await asyncio.wait({query})
+        return query.result() if query.done() else Lookup.TIMED_OUT
+
+    def _query(self, name: str) -> _Query | None:
         """The query for this name that is under way, or a new one; None if there are too many."""
         query = self._queries.get(name)
         if query is None and self.under_way < MOST_QUERIES:
@@ -220,8 +239,8 @@ class Resolver:
             if error.args[0] != ARES_ENODATA:
                 raise
             nothing = error
-        # This is the later of two answers; the other may have been an error. c-ares still has in its cache
-        # what has been answered, so only what went wrong is really asked again.
+        # This is the later of two answers; the other may have been an error. Mostly c-ares still has in its
+        # cache what has been answered, so that only what went wrong is really asked again.
         for family in _BOTH:
             try:
                 return _with_address(await self._asked(channel, name, family, ends_at))

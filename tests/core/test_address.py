@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 import pytest
+from support.spellings import class_of
 
 from proxy.core.address import (
     CARRIERS,
@@ -15,7 +16,6 @@ from proxy.core.address import (
     Network,
     canonical,
     carried_by,
-    class_of,
     classes_of,
 )
 

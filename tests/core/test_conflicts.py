@@ -40,6 +40,13 @@ def route(url: str) -> Route:
         (Settings(listen=Listen(proxy=Endpoint("0.0.0.0", 1), open_relay=True)), []),
         (Settings(listen=Listen(proxy=Endpoint("0.0.0.0", 1), credentials_file="tokens")), []),
         (Settings(dns=Dns(ttl_min=Seconds(5), ttl_max=Seconds(4))), ["dns.ttl_max"]),
+        (Settings(dns=Dns(servers=(Endpoint("127.0.0.1", 53), Endpoint("::1", 53)))), []),
+        (
+            Settings(
+                dns=Dns(servers=(Endpoint("localhost", 53), Endpoint("::1", 0), Endpoint("fe80::1%1", 53)))
+            ),
+            ["dns.servers[0]", "dns.servers[1]", "dns.servers[2]"],
+        ),
         (Settings(name="1st"), ["name"]),
         (Settings(name="first"), []),
         (Settings(listen=Listen(reverse=HERE)), ["listen.reverse"]),

@@ -140,6 +140,18 @@ def test_the_lease_is_the_sum_of_the_real_timeouts_unless_it_is_set() -> None:
     assert CircuitPolicy().lease_s == 50
 
 
+def test_the_longest_of_all_timeouts() -> None:
+    policies = Policies(
+        Settings(
+            timeouts=Timeouts(body_idle=Seconds(5), dns=Seconds(7)),
+            upstreams=(entry("a", {}, {"body_idle": Seconds(9)}), entry("b", {}, {"dns": Seconds(3)})),
+        )
+    )
+    assert (policies.longest_body_idle_s, policies.longest_dns_s) == (9, 7)
+    alone = Policies(Settings(timeouts=Timeouts(body_idle=Seconds(5), dns=Seconds(7))))
+    assert (alone.longest_body_idle_s, alone.longest_dns_s) == (5, 7)
+
+
 def test_the_cache_is_bounded() -> None:
     policies = Policies(Settings(upstreams=(entry("host1", {"open": Seconds(1)}),)))
     for number in range(MAX_CACHED + 2):

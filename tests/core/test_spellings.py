@@ -8,10 +8,10 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from support.spellings import INSIDE, ONLY_ANY, SPELLINGS, YES, Allowed, Spelling
+from support.spellings import INSIDE, ONLY_ANY, SPELLINGS, YES, Allowed, Spelling, class_of
 
 from proxy.core.acl import Acl
-from proxy.core.address import TABLE, AddressClass, IpAddress, canonical, class_of, classes_of
+from proxy.core.address import TABLE, AddressClass, IpAddress, canonical, classes_of
 from proxy.core.egress import AllowedAddresses, Egress
 from proxy.core.errors import DestinationIpProhibited, HttpRequestError
 from proxy.core.exchange import Entry, Exchange

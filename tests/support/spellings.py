@@ -6,7 +6,14 @@ rules cannot hide in its own test.
 
 from typing import NamedTuple
 
-from proxy.core.address import AddressClass
+from proxy.core.address import AddressClass, IpAddress, classes_of
+
+
+def class_of(address: IpAddress) -> AddressClass:
+    """The class of an address; of one that carries another, the first that is not public."""
+    return next(
+        (kind for kind in classes_of(address) if kind is not AddressClass.PUBLIC), AddressClass.PUBLIC
+    )
 
 
 class Allowed(NamedTuple):

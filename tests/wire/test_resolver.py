@@ -53,7 +53,6 @@ SIX = (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("2001:db8::
     ("host", "infos"),
     [
         ("four.test", {FOUR}),
-        ("FOUR.Test", {FOUR}),
         ("two.four.test", {FOUR, OTHER_FOUR}),
         ("six.test", {SIX}),
         ("both.test", {FOUR, SIX}),
@@ -84,7 +83,6 @@ def nonzero(lookups: dict[Lookup, int]) -> dict[Lookup, int]:
         ("absent.test", Lookup.NOT_FOUND, "failure(dns)"),
         ("empty.test", Lookup.NOT_FOUND, "failure(dns)"),
         ("dangling.test", Lookup.NOT_FOUND, "failure(dns)"),
-        ("127.1", Lookup.NOT_FOUND, "failure(dns)"),
         ("endless.test", Lookup.NOT_FOUND, "failure(dns)"),
         ("servfail.test", Lookup.FAILED, "neutral"),
         ("refused.test", Lookup.FAILED, "neutral"),
@@ -99,7 +97,6 @@ def nonzero(lookups: dict[Lookup, int]) -> dict[Lookup, int]:
         "NXDOMAIN",
         "NODATA",
         "dangling CNAME",
-        "short IPv4",
         "CNAME of itself",
         "SERVFAIL",
         "REFUSED",

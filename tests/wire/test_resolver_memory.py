@@ -216,13 +216,6 @@ async def test_each_of_those_who_wait_gets_an_error_of_its_own(clock: Clock) -> 
     assert counted(resolver) == {"not_found": 3}
 
 
-async def test_names_differ_in_more_than_case(clock: Clock) -> None:
-    async with DnsServer({"a.test": [OLD]}) as server, resolving(server, clock=clock) as resolver:
-        found = await asyncio.gather(addresses(resolver), addresses(resolver, "A.Test"))
-        assert list(found) == [[OLD], [OLD]]
-        assert len(server.asked) == 2
-
-
 async def test_the_queries_under_way_are_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_QUERIES", 2)
     names: dict[str, Known] = {"a.test": [OLD], "b.test": Trouble.SILENT, "c.test": Trouble.SILENT}
