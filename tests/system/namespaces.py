@@ -31,8 +31,9 @@ def network(*addresses: str) -> Iterator[None]:
         try:
             _ip("link", "set", "lo", "up")
             for address in addresses:
-                length = 128 if ":" in address else 32
-                _ip("address", "add", f"{address}/{length}", "dev", "lo")
+                # An IPv6 address cannot be bound to until the kernel has seen that nobody else has it.
+                rest = ("128", "nodad") if ":" in address else ("32",)
+                _ip("address", "add", f"{address}/{rest[0]}", "dev", "lo", *rest[1:])
             yield
         finally:
             check(libc.setns(home.fileno(), _CLONE_NEWNET))
