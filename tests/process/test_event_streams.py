@@ -40,12 +40,33 @@ class Source:
         self._chunked = chunked
         self._events: asyncio.Queue[bytes] = asyncio.Queue()
         self.gone = asyncio.Event()
+        self._serving: set[asyncio.Task[None]] = set()
+
+    async def end(self) -> None:
+        """Ends all connections, and waits until they have ended."""
+        for task in self._serving:
+            task.cancel()
+        if self._serving:
+            await asyncio.wait(self._serving)
 
     def send(self, event: bytes) -> None:
         """Sends a piece of the stream; an empty one is its end."""
         self._events.put_nowait(event)
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self._answer(reader, writer)
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             request = await reader.readuntil(b"\r\n\r\n")
             if request.startswith(b"GET /silent "):
@@ -55,7 +76,6 @@ class Source:
                 writer.write(self._head)
                 await self._stream(reader, writer)
                 self.gone.set()
-        writer.close()
 
     async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         closed = asyncio.create_task(reader.read())
@@ -103,6 +123,7 @@ async def source(request: pytest.FixtureRequest, ports: tuple[int, int]) -> Asyn
     made = Source(head, chunked=chunked)
     async with await asyncio.start_server(made.serve, "127.0.0.1", ports[0]):
         yield made
+        await made.end()
 
 
 async def read(pieces: AsyncIterator[bytes], count: int) -> bytes:

@@ -214,6 +214,12 @@ async def test_an_answer_that_changes_to_a_private_address(
             assert (await asked_anew(proxy, way, authority, dns)).status == way.passed
 
 
+def later(proxy: Running, seconds: float) -> None:
+    """Moves the clock, and sweeps: or who connects next would seem to have connected so long ago."""
+    proxy.clock.now += seconds
+    proxy.sidecar.clients.sweep(proxy.clock.now)
+
+
 async def asked_anew(proxy: Running, way: Way, authority: str, dns: DnsServer) -> Told:
     """Asks once what is remembered is too old: the proxy's by its clock, and that of c-ares.
 
@@ -221,7 +227,7 @@ async def asked_anew(proxy: Running, way: Way, authority: str, dns: DnsServer) -
     """
     asked = len(dns.asked)
     while True:
-        proxy.clock.now += LATER_S
+        later(proxy, LATER_S)
         told = await way.ask(proxy, authority)
         if {kind for _, kind in dns.asked[asked:]} == {"A", "AAAA"}:
             return told
@@ -250,7 +256,7 @@ async def test_a_stale_answer_is_vetted_when_it_is_used(start: Start, trouble: T
         allowed = f"a.test:{upstream.port}"
         assert (await FORWARD.ask(proxy, allowed)).status == 200
         names["a.test"] = trouble
-        proxy.clock.now += 10
+        later(proxy, 10)
         assert (await TUNNEL.ask(proxy, allowed)).status == 200
         connections = len(upstream.connections)
         with Inside("127.0.0.1") as inside:
@@ -274,7 +280,7 @@ async def test_a_second_try_asks_and_vets_anew(start: Start, inside: Inside, way
             assert (await way.ask(proxy, authority)).status == 200
             names["a.test"] = ["127.0.0.1"]
             # The answer is not remembered any more, the connection still is.
-            proxy.clock.now += 3
+            later(proxy, 3)
             assert_denied(await way.ask(proxy, authority), proxy, way, authority, "127.0.0.1")
             assert upstream.connections[0].received.count(b"GET") == 2
 
@@ -300,7 +306,7 @@ async def test_of_mixed_answers_only_the_public_address_is_called(
             assert (await way.ask(proxy, authority)).status == way.passed
             assert proxy.exchanges[0].address == PUBLIC
         # Not even where the public one refuses, so that the others would be next.
-        proxy.clock.now += LATER_S
+        later(proxy, LATER_S)
         told = await way.ask(proxy, authority)
         assert (told.status, told.reason) == (502, "connection_refused")
     assert denials(proxy) == {}
@@ -353,12 +359,12 @@ async def test_an_open_circuit_is_not_fed_and_a_probe_is_given_back(
         assert circuit is not None
         # There is one slot for probes: a second one that is let in shows that the first was given back.
         for _ in range(3):
-            proxy.clock.now += LATER_S
+            later(proxy, LATER_S)
             told = await way.ask(proxy, authority)
             assert_denied(told, proxy, way, authority)
             assert (proxy.state(key), circuit.in_flight) == ("half_open", 0)
         names["a.test"] = [PUBLIC]
-        proxy.clock.now += LATER_S
+        later(proxy, LATER_S)
         async with public(inside, way.script):
             for _ in range(3):
                 assert (await way.ask(proxy, authority)).status == way.passed
