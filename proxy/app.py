@@ -37,7 +37,7 @@ from proxy.wire.local import is_local
 from proxy.wire.naming import Naming
 from proxy.wire.pool import Pool
 from proxy.wire.resolver import Resolver
-from proxy.wire.tunnel import Tunnels
+from proxy.wire.tunnels import Tunnels
 from proxy.wire.vanished import notice
 
 # An exchange leaves no cyclic garbage behind, so there is little to find; by default it would be looked for

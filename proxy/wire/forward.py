@@ -19,7 +19,7 @@ from proxy.wire.call import Call
 from proxy.wire.heads import Heads
 from proxy.wire.parser import ResponseHead
 from proxy.wire.pool import Pool
-from proxy.wire.tunnel import Tunnels
+from proxy.wire.tunnels import Tunnels
 from proxy.wire.upstream import UpstreamConnection
 from proxy.wire.written import CLOSE, KEEP, LINGER
 

@@ -1,8 +1,10 @@
-"""CONNECT: dial, say so, then carry bytes both ways until both sides are done.
+"""One tunnel: say that it stands, then carry bytes both ways until both sides are done.
 
 The permit settles at the first evidence: bytes from the upstream are a success; an upstream that closes
 without a byte, or says nothing to a client that has spoken, is a failure. Until then a client that closes its
 side is leaving; after that it is a half-close, which passes on, and the other side may take its time.
+
+Who may have a tunnel is the affair of `tunnels.py`.
 """
 
 import asyncio
@@ -11,108 +13,18 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self, cast
 
-from aiohttp import web
-
-from proxy.core.errors import (
-    ConnectionLimitReached,
-    ConnectionTerminated,
-    HttpResponseIncomplete,
-    ProxyError,
-)
-from proxy.core.exchange import FOREVER, Awaited, Source
+from proxy.core.errors import ConnectionTerminated, HttpResponseIncomplete, ProxyError
+from proxy.core.exchange import FOREVER, Awaited
 from proxy.core.outcome import NEUTRAL, SUCCESS, FailureKind, failed
-from proxy.core.policy import Limits
 from proxy.wire.call import Call
-from proxy.wire.dialer import Dialer
 from proxy.wire.reading import ReadsLittle
-from proxy.wire.responses import CONNECT_ESTABLISHED
 from proxy.wire.unsent import unsent
 from proxy.wire.vanished import allow_stalling
-from proxy.wire.written import CLOSE
 
 # How long the other side may be silent once one side has closed.
 HALF_CLOSED_S = 60.0
 
 _FAILED = failed(FailureKind.TUNNEL)
-
-
-class Tunnels:
-    """Carries tunnels; knows how many there are.
-
-    Args:
-        dialer: connects to their targets.
-        clock: monotonic seconds.
-        limits: `max_tunnels`.
-    """
-
-    def __init__(self, dialer: Dialer, clock: Callable[[], float], limits: Limits) -> None:
-        self._dialer = dialer
-        self._clock = clock
-        self._most = limits.max_tunnels
-        self.open = 0
-
-    async def carry(self, call: Call) -> web.StreamResponse:
-        """Connects to the target of a CONNECT and relays until the end.
-
-        Raises:
-            ConnectionLimitReached: 503, there are `limits.max_tunnels`.
-            ProxyError: from the dialer, before anything was answered; afterwards the tunnel just closes.
-        """
-        if self.open >= self._most:
-            raise _full()
-        self.open += 1
-        try:
-            tunnel = await self._dialer.connect(
-                call.exchange, call.target, call.policy, lambda: Tunnel(call, self._clock)
-            )
-            call.permit.connected(self._clock())
-            # For up to an hour nobody asks for the fields of the request any more.
-            del call.head
-            call.exchange.status = 200
-            call.exchange.source = Source.PROXY
-            with tunnel:
-                await tunnel.run(CONNECT_ESTABLISHED)
-        finally:
-            self.open -= 1
-        return CLOSE
-
-    async def carry_on(
-        self,
-        call: Call,
-        hand_over: Callable[[asyncio.BaseProtocol], asyncio.Transport | None],
-        answer: bytes,
-        tail: bytes,
-    ) -> None:
-        """Relays what was an exchange over HTTP and is one of bytes now (101), until the end.
-
-        Args:
-            call: its permit has settled.
-            hand_over: gives the tunnel the upstream's connection.
-            answer: the head of the 101.
-            tail: what the upstream has sent behind it.
-
-        Raises:
-            ConnectionLimitReached: 503, there are `limits.max_tunnels`.
-            ProxyError: the upstream has gone, or broke the connection.
-        """
-        if self.open >= self._most:
-            raise _full()
-        self.open += 1
-        try:
-            with Tunnel(call, self._clock) as tunnel:
-                transport = hand_over(tunnel)
-                if transport is None:
-                    raise ConnectionTerminated("the upstream closed the connection at once")
-                tunnel.connection_made(transport)
-                if tail:
-                    tunnel.data_received(tail)
-                await tunnel.run(answer)
-        finally:
-            self.open -= 1
-
-
-def _full() -> ConnectionLimitReached:
-    return ConnectionLimitReached("limits.max_tunnels tunnels are open", reason="local_limit")
 
 
 class Tunnel(ReadsLittle):

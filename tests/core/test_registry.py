@@ -221,6 +221,19 @@ def test_an_endpoint_never_takes_the_room_of_its_own_host() -> None:
     assert keys(rig) == ["a", "a#1"]
 
 
+def test_an_endpoint_that_has_closed_gives_its_room_to_its_own_host() -> None:
+    rig = rig_of(max_circuits=2, key=BY_PATH, recovery_threshold=1)
+    for _ in range(5):
+        rig.answer(500, 0.0, "a", "a#1")
+    rig.fail(5, 0.0, "b")
+    assert keys(rig) == ["a#1", "b"]
+    rig.answer(200, 30.0, "a", "a#1")
+    assert (rig.circuits.unprotected, keys(rig)) == (1, ["a#1", "b"])
+    # Whether the host can be reached is known to the host's circuit alone.
+    rig.answer(200, 30.0, "a", "a#1")
+    assert (rig.circuits.unprotected, keys(rig)) == (2, ["b", "a"])
+
+
 def test_an_open_endpoint_refuses_although_its_host_finds_no_room() -> None:
     rig = rig_of(max_circuits=2, key=BY_PATH)
     for _ in range(5):

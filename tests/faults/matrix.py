@@ -272,7 +272,7 @@ PROXY = {
         _own(503, "connection_limit_reached", None, "too_many_in_flight", 1),
     ),
     "tunnels_full": Row(
-        "`limits.max_tunnels` tunnels and WebSockets are open",
+        "`limits.max_tunnels` tunnels and WebSockets are open, or those that one upstream may have",
         _closing(_FULL)._replace(books="success"),
         _closing(_FULL)._replace(books="success"),
         _closing(_FULL),

@@ -109,9 +109,11 @@ def test_with_few_descriptors_it_says_so_once_and_refuses_who_is_too_many(
         assert len(lines) == 1
         assert lines[0]["descriptors"] == 512
         most = int(lines[0]["limits.max_connections"].split()[-1])
-        with served(proxy) as upstream, ExitStack() as clients:
+        with served(proxy) as first, served(proxy) as second, ExitStack() as clients:
             tunnels = []
-            for _ in range(most + 10):
+            for number in range(most + 10):
+                # One alone does not get them all.
+                upstream = (first, second)[number % 2]
                 client = clients.enter_context(upstream.connect())
                 client.sendall(b"CONNECT %b HTTP/1.1\r\nHost: a\r\n\r\n" % upstream.authority)
                 tunnels.append(client.recv(4096)[:12])
@@ -122,7 +124,7 @@ def test_with_few_descriptors_it_says_so_once_and_refuses_who_is_too_many(
 
 def test_an_idle_tunnel_takes_fifteen_kilobytes() -> None:
     count = 1000
-    with RunningProxy() as proxy, ExitStack() as ends:
+    with RunningProxy(limits={"max_tunnels": 2000}) as proxy, ExitStack() as ends:
         listener = ends.enter_context(socket.create_server(("127.0.0.1", 0), backlog=64))
         authority = b"127.0.0.1:%d" % listener.getsockname()[1]
 

@@ -54,6 +54,7 @@ async def start() -> AsyncIterator[Start]:
         assert sum(circuit.in_flight for circuit in sidecar.circuits) == 0, "a permit is outstanding"
         assert len(sidecar.deadlines) == 0
         assert sidecar.tunnels.open == 0
+        assert not sidecar.tunnels.of_host
         assert sidecar.pool.idle == 0
     await _settled(lambda: _no_clients(started), "a client's transport is open")
     await _settled(lambda: _tasks() <= tasks_before, "a task is left")

@@ -1,6 +1,7 @@
 """A connection that becomes a WebSocket: the heads before it, bytes both ways, and how it ends."""
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 from support.client import Client, get
@@ -274,6 +275,26 @@ async def test_beyond_max_tunnels_it_is_503(start: Start) -> None:
         # The upstream has done nothing wrong.
         assert proxy.state(upstream.authority) == "closed"
         assert proxy.sidecar.tunnels.open == 0
+
+
+async def test_a_host_leaves_a_quarter_of_the_tunnels_to_others(start: Start) -> None:
+    proxy = await start(limits=Limits(max_tunnels=4), circuit=ONE_FAILURE)
+    script: list[Step] = [Expect(), Send(ACCEPT), Do.STALL]
+    async with (
+        ScriptedUpstream(script) as upstream,
+        ScriptedUpstream(script) as healthy,
+        AsyncExitStack() as clients,
+    ):
+        for _ in range(3):
+            await clients.enter_async_context(await opened(proxy, upstream))
+        async with await Client.connect(proxy.port) as client:
+            await client.send(get(f"http://{upstream.authority}/", *ASKED))
+            answer = await client.answer()
+            assert (answer.status, answer.header("X-Breaker-Reason")) == (503, "local_limit")
+            assert "a quarter of limits.max_tunnels is kept for others" in str(answer.header("Proxy-Status"))
+        await clients.enter_async_context(await opened(proxy, healthy))
+        assert proxy.sidecar.tunnels.of_host == {upstream.authority: 3, healthy.authority: 1}
+        assert proxy.state(upstream.authority) == "closed"
 
 
 async def test_an_upstream_that_is_gone_with_its_101_has_switched(start: Start) -> None:

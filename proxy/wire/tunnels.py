@@ -1,0 +1,124 @@
+"""The account of tunnels: how many there are, how many of them one host has, and how they come about.
+
+A tunnel may stand for `tunnel_idle` and do nothing. One host whose upstream falls silent would so take all
+places, and cut off every other host; a quarter of them is therefore kept for the others.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from aiohttp import web
+
+from proxy.core.errors import ConnectionLimitReached, ConnectionTerminated
+from proxy.core.exchange import Source
+from proxy.core.policy import Limits
+from proxy.wire.call import Call
+from proxy.wire.dialer import Dialer
+from proxy.wire.responses import CONNECT_ESTABLISHED
+from proxy.wire.tunnel import Tunnel
+from proxy.wire.written import CLOSE
+
+# The share of `limits.max_tunnels` that no host gets alone: one in so many.
+KEPT_FOR_OTHERS = 4
+
+
+class Tunnels:
+    """Carries tunnels; knows how many there are.
+
+    Args:
+        dialer: connects to their targets.
+        clock: monotonic seconds.
+        limits: `max_tunnels`.
+
+    Attributes:
+        open: all of them, those that are still being connected included.
+        of_host: how many each host has, by the key of its circuit; none has 0.
+    """
+
+    def __init__(self, dialer: Dialer, clock: Callable[[], float], limits: Limits) -> None:
+        self._dialer = dialer
+        self._clock = clock
+        self._most = limits.max_tunnels
+        self._most_of_host = limits.max_tunnels - limits.max_tunnels // KEPT_FOR_OTHERS
+        self.open = 0
+        self.of_host: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<Tunnels {self.open} of {self._most}, to {len(self.of_host)} hosts>"
+
+    async def carry(self, call: Call) -> web.StreamResponse:
+        """Connects to the target of a CONNECT and relays until the end.
+
+        Raises:
+            ConnectionLimitReached: 503, there are `limits.max_tunnels`, or the host has its share of them.
+            ProxyError: from the dialer, before anything was answered; afterwards the tunnel just closes.
+        """
+        host = call.target.circuit
+        self._take(host)
+        try:
+            tunnel = await self._dialer.connect(
+                call.exchange, call.target, call.policy, lambda: Tunnel(call, self._clock)
+            )
+            call.permit.connected(self._clock())
+            # For up to an hour nobody asks for the fields of the request any more.
+            del call.head
+            call.exchange.status = 200
+            call.exchange.source = Source.PROXY
+            with tunnel:
+                await tunnel.run(CONNECT_ESTABLISHED)
+        finally:
+            self._give_back(host)
+        return CLOSE
+
+    async def carry_on(
+        self,
+        call: Call,
+        hand_over: Callable[[asyncio.BaseProtocol], asyncio.Transport | None],
+        answer: bytes,
+        tail: bytes,
+    ) -> None:
+        """Relays what was an exchange over HTTP and is one of bytes now (101), until the end.
+
+        Args:
+            call: its permit has settled.
+            hand_over: gives the tunnel the upstream's connection.
+            answer: the head of the 101.
+            tail: what the upstream has sent behind it.
+
+        Raises:
+            ConnectionLimitReached: 503, there are `limits.max_tunnels`, or the host has its share of them.
+            ProxyError: the upstream has gone, or broke the connection.
+        """
+        host = call.target.circuit
+        self._take(host)
+        try:
+            with Tunnel(call, self._clock) as tunnel:
+                transport = hand_over(tunnel)
+                if transport is None:
+                    raise ConnectionTerminated("the upstream closed the connection at once")
+                tunnel.connection_made(transport)
+                if tail:
+                    tunnel.data_received(tail)
+                await tunnel.run(answer)
+        finally:
+            self._give_back(host)
+
+    def _take(self, host: str) -> None:
+        if self.open >= self._most:
+            raise ConnectionLimitReached("limits.max_tunnels tunnels are open", reason="local_limit")
+        of_host = self.of_host.get(host, 0)
+        if of_host >= self._most_of_host:
+            raise ConnectionLimitReached(
+                f"the upstream has {of_host} tunnels, and a quarter of limits.max_tunnels is kept for others",
+                reason="local_limit",
+            )
+        self.open += 1
+        self.of_host[host] = of_host + 1
+
+    def _give_back(self, host: str) -> None:
+        self.open -= 1
+        left = self.of_host[host] - 1
+        if left:
+            self.of_host[host] = left
+        else:
+            del self.of_host[host]
