@@ -144,8 +144,8 @@ ADVICE = {
         " once (in all, or of one domain): `detail` says which",
         _PROXY,
         "look for a client that opens too many, or calls very many names; else raise"
-        " `limits.max_connections`, `limits.max_tunnels`, or the limit on descriptors (`ulimit -n`); where it"
-        " is names, see whether the resolver (`dns.servers`), or the name server of their domain, keeps silent",
+        " `limits.max_connections`, `limits.max_tunnels`, or the limit on descriptors (`ulimit -n`);"
+        " where it is names, see whether the resolver (`dns.servers`), or their name server, keeps silent",
     ),
     "max_forwards": Advice(
         "an OPTIONS or a TRACE was to come as far as this proxy: a TRACE is not answered by reflecting it",
