@@ -13,11 +13,13 @@ from enum import Enum
 
 from proxy.core.policy import Dns
 
-# An address is some 70 bytes, and a name at most 255: together some 8 MB at the very most.
+# An address is some 70 bytes, and a name at most 255: together some 8 MB at the very most. Whoever
+# wants the names of others forgotten needs thousands of names for it.
 MOST_NAMES = 10_000
 MOST_ADDRESSES = 50_000
-# Of one name and one family. Who has more (Happy Eyeballs tries them one by one) is not easier to reach.
-MOST_PER_FAMILY = 32
+# Of one name and one family. The dialer tries four of those that may be called; more would only take the room
+# of other names.
+MOST_PER_FAMILY = 8
 
 # For so long after a failure a stale answer is used without waiting (RFC 8767 section 5 asks for no more than
 # one attempt in 30 s; ours go on beside it, so that a resolver that is back is noticed).
@@ -40,7 +42,7 @@ class Lookup(Enum):
         NEGATIVE: the same, and that was remembered.
         FAILED: the resolvers answered that they cannot say, or nobody listened there.
         TIMED_OUT: the resolvers did not answer in time.
-        LIMITED: too many queries were under way.
+        LIMITED: too many queries were under way, in all or of the name's domain.
         CANCELLED: whoever asked did not wait for the end.
     """
 

@@ -155,6 +155,15 @@ def test_the_addresses_of_all_names_are_bounded(monkeypatch: pytest.MonkeyPatch)
     assert [state(remembered, name, 100) for name in "abc"] == ["unknown", "fresh", "fresh"]
 
 
+def test_whoever_wants_other_names_forgotten_needs_thousands() -> None:
+    remembered = remembering()
+    remembered.found("a", [FOUR, SIX], 10, 0)
+    both = [f"192.0.2.{number}" for number in range(200)] + [f"2001:db8::{number:x}" for number in range(200)]
+    for number in range(3000):
+        remembered.found(f"{number}.b", both, 10, 0)
+    assert state(remembered, "a", 0) == "fresh"
+
+
 def test_ten_thousand_names_at_most() -> None:
     remembered = remembering()
     for number in range(10_100):

@@ -140,10 +140,12 @@ ADVICE = {
         "the proxy has a bug", _PROXY, "report it, with the lines of the log around `fault in an exchange`"
     ),
     "local_limit": Advice(
-        "the proxy has as many connections, tunnels or descriptors as it may",
+        "the proxy has as many connections, tunnels or descriptors as it may, or resolves as many names at"
+        " once (in all, or of one domain): `detail` says which",
         _PROXY,
-        "look for a client that opens too many; else raise `limits.max_connections`, `limits.max_tunnels`,"
-        " or the limit on descriptors (`ulimit -n`)",
+        "look for a client that opens too many, or calls very many names; else raise"
+        " `limits.max_connections`, `limits.max_tunnels`, or the limit on descriptors (`ulimit -n`);"
+        " where it is names, see whether the resolver (`dns.servers`), or their name server, keeps silent",
     ),
     "max_forwards": Advice(
         "an OPTIONS or a TRACE was to come as far as this proxy: a TRACE is not answered by reflecting it",

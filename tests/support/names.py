@@ -39,7 +39,7 @@ async def forgotten(server: DnsServer, resolver: Resolver) -> None:
 
     In the product the next query for a name comes after seconds; where the test moves the clock, at once.
     """
-    for channel in resolver._channels:  # noqa: SLF001 -- nobody else need know of it
+    for channel in resolver._servers._channels:  # noqa: SLF001 -- nobody else need know of it
 
         async def asked(channel: DNSResolver = channel) -> int:
             with suppress(DNSError):

@@ -22,6 +22,7 @@ from support.process import free_port
 from support.upstream import OK, Do, ScriptedUpstream, Send
 
 from proxy.core.address import Network
+from proxy.core.answers import MOST_PER_FAMILY
 from proxy.core.egress import AllowedAddresses, Egress
 from proxy.core.errors import (
     ConnectionLimitReached,
@@ -262,9 +263,10 @@ def test_of_each_family_at_most_four_addresses_are_tried() -> None:
 
 
 def test_what_may_not_be_called_takes_no_others_place() -> None:
-    known = [f"127.0.0.{number}" for number in range(1, 10)]
-    allowed = Egress(allow=tuple(map(Network.parse, known[5:])))
-    assert sorted(dialled({}, [*known, "::1"], allowed)) == known[5:]
+    """Among the addresses of a family that are remembered."""
+    known = [f"127.0.0.{number}" for number in range(1, MOST_PER_FAMILY + 1)]
+    allowed = Egress(allow=tuple(map(Network.parse, known[-4:])))
+    assert sorted(dialled({}, [*known, "::1"], allowed)) == known[-4:]
 
 
 def test_a_connection_that_meets_itself_is_one_that_nobody_accepts() -> None:

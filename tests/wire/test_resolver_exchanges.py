@@ -1,17 +1,23 @@
 """What clients get, and circuits are told, when names do not resolve; and while older answers help out."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
 import pytest
 from support.client import Client
 from support.dns import DnsServer, Known, Record, Trouble
 from support.metrics import nonzero, samples
 from support.names import forgotten
 from support.ports import refusing
-from support.sidecar import Running, Start
+from support.sidecar import Clock, Running, Start
 from support.turns import until
 from support.upstream import OK, Expect, ScriptedUpstream, Send
 
 from proxy.core.exchange import Exchange
-from proxy.core.policy import Dns, Endpoint, Seconds, Timeouts
+from proxy.core.overlay import HostPattern, Overlay
+from proxy.core.policy import Dns, Endpoint, Seconds, Timeouts, Upstream
 
 METHODS = ["GET", "CONNECT"]
 MANY = [f"192.0.2.{number}" for number in range(200)]
@@ -105,6 +111,71 @@ async def test_an_older_answer_helps_out_and_recovery_needs_no_restart(
         assert told(await asked(proxy, "GET", authority, 200)) == (None, "success")
         found = nonzero(samples(proxy.sidecar.metrics), "dns_lookups_total")
         assert found == {"dns_lookups_total{result=answered}": 2, "dns_lookups_total{result=stale}": 1}
+
+
+@asynccontextmanager
+async def running_clock(clock: Clock) -> AsyncIterator[None]:
+    """The proxy's time goes on with the loop's, by which the resolver waits."""
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        ahead_s = clock.now - loop.time()
+        while True:
+            clock.now = loop.time() + ahead_s
+            await asyncio.sleep(0)
+
+    running = asyncio.create_task(run())
+    try:
+        yield
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+
+
+OWN = HostPattern("a.test", None)
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"upstreams": (Upstream(match=OWN, timeouts=Overlay({"dns": Seconds(1)})),)},
+        {"upstreams": (Upstream(match=OWN, timeouts=Overlay({"total": Seconds(1)})),)},
+        {"timeouts": Timeouts(dns=Seconds(5), total=Seconds(1), upstream_idle=Seconds(0))},
+    ],
+    ids=["its dns", "its total", "total"],
+)
+async def test_an_older_answer_helps_out_before_the_time_of_the_exchange_is_up(
+    start: Start, sections: dict[str, Any]
+) -> None:
+    names: dict[str, Known] = {"a.test": ["127.0.0.1"]}
+    scripts = [[Expect(), Send(OK)] for _ in range(2)]
+    general = {"timeouts": Timeouts(dns=Seconds(5), upstream_idle=Seconds(0))}
+    async with DnsServer(names) as server, ScriptedUpstream(*scripts) as upstream:
+        proxy = await start(**{"dns": Dns(servers=(server.endpoint,)), **general, **sections})
+        authority = f"a.test:{upstream.port}"
+        assert told(await asked(proxy, "GET", authority, 200)) == (None, "success")
+        names["a.test"] = Trouble.SILENT
+        await forgotten(server, proxy.sidecar._resolver)  # noqa: SLF001 -- see there
+        proxy.clock.now += 1
+        async with running_clock(proxy.clock):
+            assert told(await asked(proxy, "GET", authority, 200)) == (None, "success")
+    found = nonzero(samples(proxy.sidecar.metrics), "dns_lookups_total")
+    assert found == {"dns_lookups_total{result=answered}": 1, "dns_lookups_total{result=stale}": 1}
+
+
+async def test_an_upstream_with_more_time_for_its_name_than_others_has_it(start: Start) -> None:
+    answer = asyncio.Event()
+    names = {"a.test": Record(addresses=["127.0.0.1"], after=answer)}
+    own = Upstream(match=OWN, timeouts=Overlay({"dns": Seconds(4)}))
+    async with DnsServer(names) as server, ScriptedUpstream([Expect(), Send(OK)]) as upstream:
+        proxy = await start(
+            dns=Dns(servers=(server.endpoint,)), timeouts=Timeouts(dns=Seconds(0.1)), upstreams=(own,)
+        )
+        asking = asyncio.create_task(asked(proxy, "GET", f"a.test:{upstream.port}", 200))
+        # c-ares asks for the second time after half a second, or a quarter, which is beyond the others' time.
+        await server.question("a.test", 4)
+        answer.set()
+        assert told(await asking) == (None, "success")
 
 
 async def test_a_name_that_is_remembered_as_absent_still_fails_the_upstream(start: Start) -> None:

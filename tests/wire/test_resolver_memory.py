@@ -3,13 +3,14 @@
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
+from math import inf
 
 import pytest
-from aiodns.error import DNSError
 from support.dns import DnsServer, Known, Record, Trouble
 from support.names import forgotten, resolving
 from support.ports import refusing
 from support.sidecar import Clock
+from support.turns import turns
 
 from proxy.core.answers import FAILING_S, RETRY_S
 from proxy.core.errors import ConnectionLimitReached, DnsError, DnsTimeout
@@ -28,8 +29,8 @@ def clock() -> Clock:
     return Clock()
 
 
-async def addresses(resolver: Resolver, name: str = "a.test") -> list[str]:
-    return [info[4][0] for info in await resolver.resolve(name, 80)]
+async def addresses(resolver: Resolver, name: str = "a.test", time_s: float = inf) -> list[str]:
+    return [info[4][0] for info in await resolver.resolve(name, 80, time_s)]
 
 
 def counted(resolver: Resolver) -> dict[str, int]:
@@ -158,21 +159,6 @@ async def test_c_ares_forgets_after_each_query_by_itself(clock: Clock) -> None:
         await resolver.close()
 
 
-async def test_c_ares_forgets_what_it_heard_too_late(clock: Clock) -> None:
-    """Asked directly, it would say for an hour what it heard after the resolver had given up."""
-    answer = asyncio.Event()
-    names: dict[str, Known] = {"a.test": Record(after=answer)}
-    async with DnsServer(names) as server, resolving(server, clock=clock, timeout_s=0.05) as resolver:
-        with pytest.raises(DnsTimeout):
-            await addresses(resolver)
-        answer.set()
-        await settled(resolver)
-        asked = len(server.asked)
-        while len(server.asked) == asked:
-            with suppress(DNSError):
-                await resolver._channels[True].getaddrinfo("a.test")  # noqa: SLF001 -- see above
-
-
 async def test_many_wait_for_one_query_and_who_leaves_does_not_end_it(clock: Clock) -> None:
     answer = asyncio.Event()
     names: dict[str, Known] = {"a.test": Record(addresses=[OLD], after=answer)}
@@ -235,13 +221,156 @@ async def test_the_queries_under_way_are_bounded(clock: Clock, monkeypatch: pyte
     assert counted(resolver) == {"answered": 1, "cached": 1, "limited": 1, "stale": 1, "failed": 2}
 
 
-async def test_queries_that_were_given_up_count_until_c_ares_has_ended_them(clock: Clock) -> None:
-    async with DnsServer({"a.test": Trouble.SILENT}) as server:
-        async with resolving(server, clock=clock, timeout_s=0.05) as resolver:
-            with pytest.raises(DnsTimeout):
-                await addresses(resolver)
-            assert resolver.under_way == 1
-            await settled(resolver)
+async def cancelled(*tasks: "asyncio.Task[list[str]]") -> None:
+    """Has their clients leave, in this order."""
+    for task in tasks:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def test_the_names_of_one_domain_do_not_take_all_queries(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where nobody waits for them any more, and where only c-ares has not yet ended them."""
+    monkeypatch.setattr(module, "MOST_QUERIES", 16)
+    monkeypatch.setattr(module, "MOST_UNAWAITED", 3)
+    silent = [f"{number}.slow.test" for number in range(9)]
+    names: dict[str, Known] = {"a.test": [OLD], "b.test": [NEW]}
+    names |= dict.fromkeys(silent, Trouble.SILENT)
+    async with DnsServer(names) as server, resolving(server, clock=clock, timeout_s=600) as resolver:
+        waiting = [asyncio.create_task(addresses(resolver, name)) for name in silent]
+        await server.question("8.slow.test")
+        with pytest.raises(ConnectionLimitReached) as caught:
+            await addresses(resolver, "new.slow.test")
+        assert (caught.value.status, caught.value.reason) == (503, "local_limit")
+        assert await addresses(resolver) == [OLD]
+        await cancelled(*waiting)
+        await turns()
+        assert resolver.under_way == 9
+        with pytest.raises(ConnectionLimitReached):
+            await addresses(resolver, "new.slow.test")
+        assert await addresses(resolver, "b.test") == [NEW]
+        await resolver.close()
+    await settled(resolver)
+    assert counted(resolver) == {"limited": 2, "answered": 2, "cancelled": 9}
+
+
+async def test_queries_that_nobody_waits_for_are_bounded_and_the_oldest_is_given_up(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_UNAWAITED", 2)
+    answer = asyncio.Event()
+    names: dict[str, Known] = {f"{each}.test": Record(addresses=[OLD], after=answer) for each in "abcd"}
+    async with DnsServer(names) as server, resolving(server, clock=clock) as resolver:
+        waiting = [asyncio.create_task(addresses(resolver, name)) for name in names]
+        await server.question("d.test", 2)
+        await cancelled(waiting[0])
+        # Somebody waits for this one again.
+        again = asyncio.create_task(addresses(resolver, "a.test"))
+        await turns()
+        await cancelled(*waiting[1:])
+        await turns()
+        assert resolver.under_way == 4, "c-ares still asks for the one that was given up"
+        answer.set()
+        await settled(resolver)
+        assert await again == [OLD]
+        asked = len(server.asked)
+        for name in ("a.test", "c.test", "d.test"):
+            assert await addresses(resolver, name) == [OLD]
+        assert len(server.asked) == asked, "these have been remembered"
+        assert await addresses(resolver, "b.test") == [OLD]
+    assert counted(resolver) == {"cancelled": 4, "joined": 1, "cached": 3, "answered": 1}
+
+
+async def test_who_asks_for_a_name_that_was_just_given_up_asks_anew(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_UNAWAITED", 0)
+    answer = asyncio.Event()
+    names: dict[str, Known] = {"a.test": Record(addresses=[OLD], after=answer)}
+    async with DnsServer(names) as server, resolving(server, clock=clock) as resolver:
+        first = asyncio.create_task(addresses(resolver))
+        await server.question("a.test", 2)
+        # Both have their turn at once: the first one leaves, and its query is only about to end.
+        first.cancel()
+        second = asyncio.create_task(addresses(resolver))
+        await turns()
+        assert resolver.under_way == 2
+        answer.set()
+        assert await second == [OLD]
+        with pytest.raises(asyncio.CancelledError):
+            await first
+    assert counted(resolver) == {"cancelled": 1, "answered": 1}
+
+
+async def test_a_query_beside_a_stale_answer_may_be_given_up_before_it_begins(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: dict[str, Known] = {"a.test": [OLD]}
+    async with DnsServer(names) as server, resolving(server, clock=clock) as resolver:
+        await addresses(resolver)
+        names["a.test"] = Trouble.SERVFAIL
+        await forgotten(server, resolver)
+        clock.now += 1
+        assert await addresses(resolver) == [OLD]
+        monkeypatch.setattr(module, "MOST_UNAWAITED", 0)
+        clock.now += RETRY_S
+        asked = len(server.asked)
+        assert await addresses(resolver) == [OLD]
+        await turns()
+        assert resolver.under_way == 0
+        monkeypatch.setattr(module, "MOST_UNAWAITED", 1)
+        assert await addresses(resolver) == [OLD]
+        await turns()
+        assert (resolver.under_way, len(server.asked)) == (0, asked), "the next one begins a second later"
+        clock.now += RETRY_S
+        assert await addresses(resolver) == [OLD]
+        assert resolver.under_way == 1
+    assert counted(resolver) == {"answered": 1, "stale": 4}
+
+
+async def test_who_joined_a_query_late_asks_again_when_its_time_is_up(clock: Clock) -> None:
+    answer = asyncio.Event()
+    names: dict[str, Known] = {"a.test": Record(addresses=[NEW], after=answer)}
+    async with DnsServer(names) as server, resolving(server, clock=clock, timeout_s=0.5) as resolver:
+        first, *joined = [asyncio.create_task(addresses(resolver)) for _ in range(4)]
+        with pytest.raises(DnsTimeout):
+            await first
+        answer.set()
+        assert await asyncio.gather(*joined) == [[NEW]] * 3
+    assert counted(resolver) == {"timed_out": 1, "answered": 1, "joined": 2}
+
+
+async def test_the_time_of_the_caller_says_how_soon_an_older_answer_is_used(clock: Clock) -> None:
+    names: dict[str, Known] = {"a.test": [OLD]}
+    async with DnsServer(names) as server, resolving(server, clock=clock, timeout_s=600) as resolver:
+        await addresses(resolver)
+        names["a.test"] = Trouble.SILENT
+        await forgotten(server, resolver)
+        clock.now += 1
+        # The resolver's own patience is 1.8 s.
+        async with asyncio.timeout(1.2):
+            assert await addresses(resolver, time_s=0.1) == [OLD]
+    assert counted(resolver) == {"answered": 1, "stale": 1}
+
+
+async def test_where_the_older_answer_has_become_too_old_the_query_is_waited_for(clock: Clock) -> None:
+    answer = asyncio.Event()
+    names: dict[str, Known] = {"a.test": [OLD]}
+    async with DnsServer(names) as server, resolving(server, clock=clock, stale=10) as resolver:
+        await addresses(resolver)
+        names["a.test"] = Record(addresses=[NEW], after=answer)
+        await forgotten(server, resolver)
+        clock.now += 1
+        waiting = asyncio.create_task(addresses(resolver, time_s=0.1))
+        await server.question("a.test", 4)
+        clock.now += 10
+        # Far more than half of the caller's time, which is up by the caller's clock only.
+        assert not (await asyncio.wait({waiting}, timeout=0.5))[0]
+        answer.set()
+        assert await waiting == [NEW]
+    assert counted(resolver) == {"answered": 2}
 
 
 FAILURES = [Trouble.SERVFAIL, Trouble.REFUSED, Trouble.GARBAGE, Trouble.SILENT]
