@@ -112,7 +112,9 @@ class Acl:
                 raise refusal
 
     def vet(self, address: str, port: int) -> DestinationIpProhibited | None:
-        """Whether an address may not be connected to: own listeners, then `deny`, `allow` and its class.
+        """Whether an address may not be connected to: `deny`, `allow` and its class, then own listeners.
+
+        These come last, so that a refusal tells of no address that the rules forbid whether it is ours.
 
         Args:
             address: as the socket will be told it.
@@ -128,14 +130,14 @@ class Acl:
             parsed = canonical(address)
             known = self._addresses[address] = (parsed, self._forbidden_by(parsed))
         parsed, setting = known
+        if setting:
+            details = f"{setting} forbids the address of the upstream"
+            if setting != "egress.deny":
+                details += "; egress.allow could permit it"
+            return DestinationIpProhibited(details, phrase=f"Address denied by {setting}")
         if port in self._own.ports and self._own.has(parsed, port):
             return DestinationIpProhibited("a listener of this very proxy is there", phrase="Own listener")
-        if not setting:
-            return None
-        details = f"{setting} forbids the address of the upstream"
-        if setting != "egress.deny":
-            details += "; egress.allow could permit it"
-        return DestinationIpProhibited(details, phrase=f"Address denied by {setting}")
+        return None
 
     def _rule(self, host: str, port: int, *, is_tunnel: bool) -> _Ruling:
         literal = None if as_literal(host) is None else host

@@ -39,7 +39,7 @@ class Hosts:
 class Egress:
     """Where the proxy connects to (design section 7).
 
-    Our own listeners are always refused. Of other addresses `deny` comes first, then `allow`, then the class.
+    Of addresses `deny` comes first, then `allow`, then the class. Our own listeners are refused in any case.
 
     Attributes:
         addresses: the classes of address that may be called.

@@ -89,19 +89,39 @@ def test_deny_comes_before_allow_and_sees_what_is_carried() -> None:
     assert acl.vet("8.8.4.4", 80) is None
 
 
-def test_our_own_listeners_come_before_all() -> None:
+def test_our_own_listeners_are_refused_whatever_the_rules_let_pass() -> None:
     own = OwnListeners(lambda address: address == ip_address("10.9.9.9"))
     own.ports = frozenset({3128})
     acl = Acl(Egress(addresses=AllowedAddresses.ANY, allow=networks("10.0.0.0/8")), own)
     internal = Acl(PUBLIC, own, is_internal=True)
-    for rules in (acl, internal):
+    for rules in (acl, internal, Acl(ANY, own)):
         assert refusal(rules, "10.9.9.9", 3128).phrase == "Own listener"
         assert refusal(rules, "64:ff9b::10.9.9.9", 3128).phrase == "Own listener"
         assert rules.vet("10.9.9.9", 3129) is None
         assert rules.vet("10.9.9.8", 3128) is None
 
 
-def test_the_kernel_is_asked_for_ports_of_ours_only() -> None:
+@pytest.mark.parametrize(
+    ("egress", "phrase"),
+    [
+        (PUBLIC, "Address denied by egress.addresses"),
+        (
+            Egress(addresses=AllowedAddresses.ANY, deny=networks("10.0.0.0/8")),
+            "Address denied by egress.deny",
+        ),
+    ],
+)
+def test_of_what_the_rules_forbid_nobody_learns_whether_it_is_ours(egress: Egress, phrase: str) -> None:
+    own = OwnListeners(lambda address: address == ip_address("10.9.9.9"))
+    own.ports = frozenset({3128})
+    acl = Acl(egress, own)
+    for address in ("10.9.9.9", "10.9.9.8", "64:ff9b::10.9.9.9", "64:ff9b::10.9.9.8"):
+        told = [refusal(acl, address, port) for port in (3128, 3129)]
+        assert {one.phrase for one in told} == {phrase}
+        assert len({one.details for one in told}) == 1
+
+
+def test_the_kernel_is_asked_only_for_ports_of_ours_and_what_the_rules_let_pass() -> None:
     heard: list[IpAddress] = []
 
     def is_local(address: IpAddress) -> bool:
@@ -112,6 +132,7 @@ def test_the_kernel_is_asked_for_ports_of_ours_only() -> None:
     own.ports = frozenset({3128})
     acl = Acl(ANY, own)
     assert acl.vet("10.0.0.1", 80) is None
+    assert Acl(PUBLIC, own).vet("10.0.0.1", 3128) is not None
     assert heard == []
     assert acl.vet("10.0.0.1", 3128) is None
     assert heard == [ip_address("10.0.0.1")]
