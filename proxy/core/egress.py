@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from proxy.core.address import Network
-from proxy.core.overlay import HostPattern
+from proxy.core.host_pattern import HostPattern
 from proxy.core.ports import ANY_PORT, Ports
 
 

@@ -4,12 +4,12 @@ from ipaddress import ip_address
 
 import pytest
 
-from proxy.core.acl import MAX_REMEMBERED, Acl, OwnListeners
+from proxy.core.acl import MAX_REMEMBERED, Acl, Indexes, OwnListeners
 from proxy.core.address import IpAddress, Network
 from proxy.core.egress import AllowedAddresses, Egress, HostRules, Hosts
 from proxy.core.errors import DestinationIpProhibited, HttpRequestDenied, ProxyError
 from proxy.core.exchange import Entry, Exchange
-from proxy.core.overlay import HostPattern
+from proxy.core.host_pattern import HostPattern
 from proxy.core.ports import Ports
 from proxy.core.target import Target
 
@@ -227,6 +227,23 @@ def test_ports_of_tunnels() -> None:
     assert asked(acl, "a", 80, Entry.TUNNEL)[0] == "port_denied"
     assert asked(acl, "a", 80)[0] is None
     assert asked(acl, "a", 80, Entry.REVERSE)[0] is None
+
+
+def test_a_denied_ipv4_network_has_no_loopback_of_ipv6_in_it() -> None:
+    acl = Acl(Egress(addresses=AllowedAddresses.ANY, deny=networks("0.0.0.0/8")))
+    assert [acl.vet(address, 80) for address in ("::1", "::")] == [None, None]
+    assert acl.vet("::2", 80) is not None
+    assert acl.vet("0.0.0.1", 80) is not None
+
+
+def test_the_index_of_a_list_is_made_once() -> None:
+    indexes = Indexes()
+    one, same = (networks("10.0.0.0/8", "fd00::/8") for _ in range(2))
+    assert indexes.of_networks(one) is indexes.of_networks(one)
+    assert indexes.of_networks(one) is not indexes.of_networks(same)
+    hosts, others = patterns("a"), patterns("b")
+    assert indexes.of_hosts(hosts) is indexes.of_hosts(hosts)
+    assert indexes.of_hosts(others).match("b", 80)
 
 
 def test_peers_cannot_make_it_remember_for_ever() -> None:

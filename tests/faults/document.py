@@ -21,7 +21,7 @@ from proxy.core.errors import (
     ProxyInternalResponse,
 )
 from proxy.core.exchange import Entry, Exchange
-from proxy.core.overlay import HostPattern
+from proxy.core.host_pattern import HostPattern
 from proxy.core.ports import Ports
 from proxy.core.refusals import CIRCUIT_OPEN, REJECTION_REASONS, refused
 from proxy.core.target import from_authority_form

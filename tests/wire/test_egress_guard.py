@@ -33,7 +33,8 @@ from support.ways import (
 )
 
 from proxy.core.egress import AllowedAddresses, Egress, HostRules, Hosts
-from proxy.core.overlay import HostPattern, Overlay
+from proxy.core.host_pattern import HostPattern
+from proxy.core.overlay import Overlay
 from proxy.core.policy import CircuitPolicy, Endpoint, Listen, Upstream
 from proxy.core.ports import Ports
 
