@@ -8,15 +8,18 @@ which setting would have to change. It is the same whether or not anything is at
 from collections.abc import Callable
 from typing import NamedTuple
 
-from proxy.core.address import AddressClass, IpAddress, canonical, carried_by, classes_of
+from proxy.core.address import AddressClass, IpAddress, Network, canonical, carried_by, classes_of
 from proxy.core.egress import AllowedAddresses, Egress, HostRules
 from proxy.core.errors import DestinationIpProhibited, HttpRequestDenied
 from proxy.core.exchange import Entry, Exchange
 from proxy.core.host import literal as as_literal
+from proxy.core.host_pattern import HostPattern, HostPatterns
+from proxy.core.networks import Networks
 from proxy.core.target import Target
 
 # Peers choose hosts and addresses. Beyond so many a memory starts anew: what it holds is cheap to find again.
-MAX_REMEMBERED = 4096
+# There are two such objects for each entry of `upstreams:`.
+MAX_REMEMBERED = 512
 
 _ALL = frozenset(AddressClass)
 _PROHIBITED = {
@@ -67,6 +70,27 @@ class _Ruling(NamedTuple):
 _FREE = _Ruling()
 
 
+class Indexes:
+    """Makes the index of each list of the settings once: most upstreams have the general lists."""
+
+    def __init__(self) -> None:
+        # By their identity: comparing long lists takes as long as making their index does.
+        self._networks: dict[int, tuple[tuple[Network, ...], Networks]] = {}
+        self._hosts: dict[int, tuple[tuple[HostPattern, ...], HostPatterns]] = {}
+
+    def of_networks(self, listed: tuple[Network, ...]) -> Networks:
+        """The index of `egress.allow` or `egress.deny`."""
+        if id(listed) not in self._networks:
+            self._networks[id(listed)] = listed, Networks(listed)
+        return self._networks[id(listed)][1]
+
+    def of_hosts(self, listed: tuple[HostPattern, ...]) -> HostPatterns:
+        """The index of `egress.hosts.allow` or `egress.hosts.deny`."""
+        if id(listed) not in self._hosts:
+            self._hosts[id(listed)] = listed, HostPatterns(listed)
+        return self._hosts[id(listed)][1]
+
+
 class Acl:
     """The rules for one upstream.
 
@@ -74,10 +98,24 @@ class Acl:
         egress: the settings.
         own: our own listeners.
         is_internal: the operator has named the upstream, so that the class of its address is not asked.
+        indexes: of the lists that other upstreams have as well.
     """
 
-    def __init__(self, egress: Egress, own: OwnListeners = NOWHERE, *, is_internal: bool = False) -> None:
-        self._egress = egress
+    def __init__(
+        self,
+        egress: Egress,
+        own: OwnListeners = NOWHERE,
+        *,
+        is_internal: bool = False,
+        indexes: Indexes | None = None,
+    ) -> None:
+        indexes = Indexes() if indexes is None else indexes
+        self._allow = indexes.of_networks(egress.allow)
+        self._deny = indexes.of_networks(egress.deny)
+        self._allow_hosts = indexes.of_hosts(egress.hosts.allow)
+        self._deny_hosts = indexes.of_hosts(egress.hosts.deny)
+        self._connect_ports = egress.connect_ports
+        self._is_enforced = egress.hosts.mode is HostRules.ENFORCE
         self._own = own
         self._prohibited = _PROHIBITED[AllowedAddresses.ANY if is_internal else egress.addresses]
         self._rulings: dict[tuple[str, int, bool], _Ruling] = {}
@@ -112,7 +150,9 @@ class Acl:
                 raise refusal
 
     def vet(self, address: str, port: int) -> DestinationIpProhibited | None:
-        """Whether an address may not be connected to: own listeners, then `deny`, `allow` and its class.
+        """Whether an address may not be connected to: `deny`, `allow` and its class, then own listeners.
+
+        These come last, so that a refusal tells of no address that the rules forbid whether it is ours.
 
         Args:
             address: as the socket will be told it.
@@ -128,36 +168,34 @@ class Acl:
             parsed = canonical(address)
             known = self._addresses[address] = (parsed, self._forbidden_by(parsed))
         parsed, setting = known
+        if setting:
+            details = f"{setting} forbids the address of the upstream"
+            if setting != "egress.deny":
+                details += "; egress.allow could permit it"
+            return DestinationIpProhibited(details, phrase=f"Address denied by {setting}")
         if port in self._own.ports and self._own.has(parsed, port):
             return DestinationIpProhibited("a listener of this very proxy is there", phrase="Own listener")
-        if not setting:
-            return None
-        details = f"{setting} forbids the address of the upstream"
-        if setting != "egress.deny":
-            details += "; egress.allow could permit it"
-        return DestinationIpProhibited(details, phrase=f"Address denied by {setting}")
+        return None
 
     def _rule(self, host: str, port: int, *, is_tunnel: bool) -> _Ruling:
         literal = None if as_literal(host) is None else host
-        hosts = self._egress.hosts
-        if is_tunnel and port not in self._egress.connect_ports:
+        if is_tunnel and port not in self._connect_ports:
             denied = ("port_denied", f"egress.connect_ports has no port {port}", "Port denied")
             return _Ruling(denied, literal=literal)
-        if any(pattern.matches(host, port) for pattern in hosts.deny):
+        if self._deny_hosts.match(host, port):
             key = "egress.hosts.deny"
-        elif not any(pattern.matches(host, port) for pattern in hosts.allow):
+        elif not self._allow_hosts.match(host, port):
             key = "egress.hosts.allow"
         else:
             return _FREE if literal is None else _Ruling(literal=literal)
         verb = "names" if key == "egress.hosts.deny" else "does not name"
         denied = ("host_denied", f"{key} {verb} this host", f"Host denied by {key}")
-        return _Ruling(denied, hosts.mode is HostRules.ENFORCE, literal)
+        return _Ruling(denied, self._is_enforced, literal)
 
     def _forbidden_by(self, address: IpAddress) -> str:
         """The setting that forbids an address, empty if none does."""
-        egress = self._egress
-        if any(one in network for one in (address, *carried_by(address)) for network in egress.deny):
+        if any(one in self._deny for one in (address, *carried_by(address))):
             return "egress.deny"
-        if any(address in network for network in egress.allow):
+        if address in self._allow:
             return ""
         return "egress.addresses" if not self._prohibited.isdisjoint(classes_of(address)) else ""

@@ -76,7 +76,7 @@ TABLE: tuple[tuple[_Network, AddressClass, str], ...] = tuple(
         ("64:ff9b:1::/48", _C.PRIVATE, "translation within a site (RFC 8215)"),
         ("100::/64", _C.RESERVED, "discard (RFC 6666)"),
         ("100:0:0:1::/64", _C.RESERVED, "dummy prefix (RFC 9780)"),
-        ("2001::/23", _C.RESERVED, "IETF protocol assignments (RFC 2928); of Teredo see CARRIERS"),
+        ("2001::/23", _C.RESERVED, "IETF protocol assignments (RFC 2928); for Teredo, within it, see below"),
         ("2001:db8::/32", _C.RESERVED, "documentation (RFC 3849)"),
         ("3fff::/20", _C.RESERVED, "documentation (RFC 9637)"),
         ("2000::/3", _C.PUBLIC, "global unicast (RFC 4291)"),
@@ -111,10 +111,12 @@ CARRIERS: tuple[tuple[IPv6Network, int, int, str], ...] = tuple(
         ("2001::/32", 64, 0, "Teredo, its server (RFC 4380)"),
         ("2001::/32", _LAST, _ALL_ONES, "Teredo, its client (RFC 4380)"),
         ("::ffff:0:0:0/96", _LAST, 0, "IPv4-translated (RFC 7915)"),
-        ("::/96", _LAST, 0, "IPv4-compatible, deprecated (RFC 4291)"),
+        ("::/96", _LAST, 0, "IPv4-compatible, deprecated (RFC 4291); not `::` and `::1`"),
         ("64:ff9b:1::/48", _LAST, 0, "NAT64 within a site (RFC 8215)"),
     )
 )
+# RFC 4291 section 2.5.5.1: the unspecified address and loopback are in ::/96, and are no IPv4 addresses.
+_LAST_OF_NO_IPV4 = 1
 # Of these the IPv4 address inside says all.
 _MAPPED = IPv6Network("::ffff:0:0/96")
 _TRANSPARENT = (_MAPPED, *map(IPv6Network, ("64:ff9b::/96", "2002::/16", "2001::/32")))
@@ -185,9 +187,9 @@ def classes_of(address: IpAddress) -> tuple[AddressClass, ...]:
 
 def carried_by(address: IpAddress) -> tuple[IPv4Address, ...]:
     """The IPv4 addresses inside an IPv6 address."""
-    if isinstance(address, IPv4Address):
-        return ()
     bits = int(address)
+    if isinstance(address, IPv4Address) or bits <= _LAST_OF_NO_IPV4:
+        return ()
     carried = [
         IPv4Address(bits >> shift & _ALL_ONES ^ flip)
         for network, shift, flip, _ in CARRIERS

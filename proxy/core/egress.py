@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from proxy.core.address import Network
-from proxy.core.overlay import HostPattern
+from proxy.core.host_pattern import HostPattern
 from proxy.core.ports import ANY_PORT, Ports
 
 
@@ -39,7 +39,7 @@ class Hosts:
 class Egress:
     """Where the proxy connects to (design section 7).
 
-    Our own listeners are always refused. Of other addresses `deny` comes first, then `allow`, then the class.
+    Of addresses `deny` comes first, then `allow`, then the class. Our own listeners are refused in any case.
 
     Attributes:
         addresses: the classes of address that may be called.

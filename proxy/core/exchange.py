@@ -144,6 +144,8 @@ class Exchange:
         ends_at: when it is over in any case (`timeouts.total`).
         body: the framing of the request.
         client_name: whose token the client has given (`listen.credentials_file`), None where none is asked.
+        unenforced: why it would have been refused, were the rules on hosts not only to report
+            (`egress.hosts.mode`); None where they let it pass.
         request_bytes, response_bytes: content passed on, without heads and chunk framing.
         begun: the client has received bytes of the answer, so that no other answer can follow.
         ends_by_close: the client takes the end of the connection for the end of the answer.

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from proxy.core.acl import NOWHERE, Acl, OwnListeners
-from proxy.core.overlay import HostPattern
+from proxy.core.acl import NOWHERE, Acl, Indexes, OwnListeners
+from proxy.core.host_pattern import HostPatterns
 from proxy.core.policy import CircuitPolicy, OpenAction, Seconds, Settings, Timeouts, Upstream
 
-# Peers choose the hosts. Beyond so many the cache starts anew: an entry is cheap to find again.
-MAX_CACHED = 4096
+# Peers choose the hosts. Beyond so many the memory starts anew: what it holds is cheap to find again.
+MAX_REMEMBERED = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,11 @@ class Policies:
     """
 
     def __init__(self, settings: Settings, own: OwnListeners = NOWHERE) -> None:
-        self._general = _overlaid(settings, None, own)
+        indexes = Indexes()
+        self._general = _overlaid(settings, None, own, indexes)
         self.general = self._general.open
-        self._entries: list[tuple[HostPattern, _Pair]] = [
-            (upstream.match, _overlaid(settings, upstream, own)) for upstream in settings.upstreams
-        ]
+        self._patterns = HostPatterns(upstream.match for upstream in settings.upstreams)
+        self._entries = [_overlaid(settings, upstream, own, indexes) for upstream in settings.upstreams]
         self._found: dict[tuple[str, int], _Pair] = {}
 
     @property
@@ -63,7 +63,7 @@ class Policies:
 
     def _timeouts(self) -> Iterator[Timeouts]:
         yield self.general.timeouts
-        yield from (pair.open.timeouts for _, pair in self._entries)
+        yield from (pair.open.timeouts for pair in self._entries)
 
     def of(self, host: str, port: int, *, is_internal: bool = False) -> UpstreamPolicy:
         """The settings of an upstream.
@@ -80,14 +80,15 @@ class Policies:
         return pair.internal if is_internal else pair.open
 
     def _look(self, host: str, port: int) -> _Pair:
-        pair = next((entry for match, entry in self._entries if match.matches(host, port)), self._general)
-        if len(self._found) >= MAX_CACHED:
+        place = self._patterns.first(host, port)
+        pair = self._general if place is None else self._entries[place]
+        if len(self._found) >= MAX_REMEMBERED:
             self._found.clear()
         self._found[host, port] = pair
         return pair
 
 
-def _overlaid(settings: Settings, upstream: Upstream | None, own: OwnListeners) -> _Pair:
+def _overlaid(settings: Settings, upstream: Upstream | None, own: OwnListeners, indexes: Indexes) -> _Pair:
     circuit = settings.circuit
     timeouts = settings.timeouts
     open_action = settings.open_action
@@ -99,5 +100,5 @@ def _overlaid(settings: Settings, upstream: Upstream | None, own: OwnListeners) 
         egress = upstream.egress.onto(egress)
     if circuit.probe_lease is None:
         circuit = replace(circuit, probe_lease=Seconds(timeouts.lease_s))
-    policy = UpstreamPolicy(circuit, timeouts, open_action, Acl(egress, own))
-    return _Pair(policy, replace(policy, acl=Acl(egress, own, is_internal=True)))
+    policy = UpstreamPolicy(circuit, timeouts, open_action, Acl(egress, own, indexes=indexes))
+    return _Pair(policy, replace(policy, acl=Acl(egress, own, is_internal=True, indexes=indexes)))

@@ -10,7 +10,8 @@ from ipaddress import ip_address
 from typing import Annotated
 
 from proxy.core.egress import Egress
-from proxy.core.overlay import HostPattern, Overlay
+from proxy.core.host_pattern import HostPattern
+from proxy.core.overlay import Overlay
 from proxy.core.route import Route
 from proxy.core.scope import BY_HOST, CircuitKey
 from proxy.core.statuses import Statuses

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from proxy.core.host import normalised, split
-from proxy.core.overlay import HostPattern
+from proxy.core.host_pattern import HostPattern
 
 # Visible ASCII but for `?` and `#`, as `target.py` lets it stand in a request line.
 _PATH = re.compile(r"/[!\"$->@-~]*")

@@ -110,6 +110,8 @@ def _vetted(
     vetted: dict[int, list[AddressInfo]] = {}
     refusal = None
     for info in infos:
+        if len(vetted.get(info[0], ())) == _MOST_OF_A_FAMILY:
+            continue
         denied = policy.acl.vet(info[4][0], target.port)
         if denied is None:
             vetted.setdefault(info[0], []).append(info)
@@ -119,7 +121,7 @@ def _vetted(
         # There is no connection whose address the log could tell.
         exchange.address = infos[0][4][0]
         raise refusal
-    return [info for family in vetted.values() for info in family[:_MOST_OF_A_FAMILY]]
+    return [info for family in vetted.values() for info in family]
 
 
 def _refuse_itself(sock: socket.socket) -> None:

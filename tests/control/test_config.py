@@ -19,7 +19,8 @@ from proxy.control.convert import MAX_SECONDS, duration_text, parse_seconds, par
 from proxy.core.egress import AllowedAddresses, Egress
 from proxy.core.errors import HttpRequestDenied
 from proxy.core.exchange import Entry, Exchange
-from proxy.core.overlay import HostPattern, Overlay
+from proxy.core.host_pattern import HostPattern
+from proxy.core.overlay import Overlay
 from proxy.core.policies import Policies
 from proxy.core.policy import (
     AccessLog,

@@ -27,8 +27,9 @@ from proxy.core import errors, policy
 from proxy.core.address import Network
 from proxy.core.egress import AllowedAddresses, Egress
 from proxy.core.exchange import Entry, Exchange, Source
+from proxy.core.host_pattern import HostPattern
 from proxy.core.outcome import SUCCESS, FailureKind, Outcome, failed
-from proxy.core.overlay import HostPattern, Overlay
+from proxy.core.overlay import Overlay
 from proxy.core.overrides import Force
 from proxy.core.policy import PathLog
 from proxy.core.ports import Ports

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from proxy.control import yaml_source
 from proxy.control.convert import duration_text, shape_of
 from proxy.control.sections import Walk, build
-from proxy.core.overlay import HostPattern, Overlay
+from proxy.core.host_pattern import HostPattern
+from proxy.core.overlay import Overlay
 from proxy.core.policy import CircuitPolicy, Dns, Endpoint, Mode, Range, Seconds, Settings, Timeouts, Upstream
 from proxy.core.scope import CircuitKey
 from proxy.core.statuses import Statuses

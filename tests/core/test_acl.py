@@ -4,12 +4,12 @@ from ipaddress import ip_address
 
 import pytest
 
-from proxy.core.acl import MAX_REMEMBERED, Acl, OwnListeners
+from proxy.core.acl import MAX_REMEMBERED, Acl, Indexes, OwnListeners
 from proxy.core.address import IpAddress, Network
 from proxy.core.egress import AllowedAddresses, Egress, HostRules, Hosts
 from proxy.core.errors import DestinationIpProhibited, HttpRequestDenied, ProxyError
 from proxy.core.exchange import Entry, Exchange
-from proxy.core.overlay import HostPattern
+from proxy.core.host_pattern import HostPattern
 from proxy.core.ports import Ports
 from proxy.core.target import Target
 
@@ -89,19 +89,39 @@ def test_deny_comes_before_allow_and_sees_what_is_carried() -> None:
     assert acl.vet("8.8.4.4", 80) is None
 
 
-def test_our_own_listeners_come_before_all() -> None:
+def test_our_own_listeners_are_refused_whatever_the_rules_let_pass() -> None:
     own = OwnListeners(lambda address: address == ip_address("10.9.9.9"))
     own.ports = frozenset({3128})
     acl = Acl(Egress(addresses=AllowedAddresses.ANY, allow=networks("10.0.0.0/8")), own)
     internal = Acl(PUBLIC, own, is_internal=True)
-    for rules in (acl, internal):
+    for rules in (acl, internal, Acl(ANY, own)):
         assert refusal(rules, "10.9.9.9", 3128).phrase == "Own listener"
         assert refusal(rules, "64:ff9b::10.9.9.9", 3128).phrase == "Own listener"
         assert rules.vet("10.9.9.9", 3129) is None
         assert rules.vet("10.9.9.8", 3128) is None
 
 
-def test_the_kernel_is_asked_for_ports_of_ours_only() -> None:
+@pytest.mark.parametrize(
+    ("egress", "phrase"),
+    [
+        (PUBLIC, "Address denied by egress.addresses"),
+        (
+            Egress(addresses=AllowedAddresses.ANY, deny=networks("10.0.0.0/8")),
+            "Address denied by egress.deny",
+        ),
+    ],
+)
+def test_of_what_the_rules_forbid_nobody_learns_whether_it_is_ours(egress: Egress, phrase: str) -> None:
+    own = OwnListeners(lambda address: address == ip_address("10.9.9.9"))
+    own.ports = frozenset({3128})
+    acl = Acl(egress, own)
+    for address in ("10.9.9.9", "10.9.9.8", "64:ff9b::10.9.9.9", "64:ff9b::10.9.9.8"):
+        told = [refusal(acl, address, port) for port in (3128, 3129)]
+        assert {one.phrase for one in told} == {phrase}
+        assert len({one.details for one in told}) == 1
+
+
+def test_the_kernel_is_asked_only_for_ports_of_ours_and_what_the_rules_let_pass() -> None:
     heard: list[IpAddress] = []
 
     def is_local(address: IpAddress) -> bool:
@@ -112,6 +132,7 @@ def test_the_kernel_is_asked_for_ports_of_ours_only() -> None:
     own.ports = frozenset({3128})
     acl = Acl(ANY, own)
     assert acl.vet("10.0.0.1", 80) is None
+    assert Acl(PUBLIC, own).vet("10.0.0.1", 3128) is not None
     assert heard == []
     assert acl.vet("10.0.0.1", 3128) is None
     assert heard == [ip_address("10.0.0.1")]
@@ -206,6 +227,23 @@ def test_ports_of_tunnels() -> None:
     assert asked(acl, "a", 80, Entry.TUNNEL)[0] == "port_denied"
     assert asked(acl, "a", 80)[0] is None
     assert asked(acl, "a", 80, Entry.REVERSE)[0] is None
+
+
+def test_a_denied_ipv4_network_has_no_loopback_of_ipv6_in_it() -> None:
+    acl = Acl(Egress(addresses=AllowedAddresses.ANY, deny=networks("0.0.0.0/8")))
+    assert [acl.vet(address, 80) for address in ("::1", "::")] == [None, None]
+    assert acl.vet("::2", 80) is not None
+    assert acl.vet("0.0.0.1", 80) is not None
+
+
+def test_the_index_of_a_list_is_made_once() -> None:
+    indexes = Indexes()
+    one, same = (networks("10.0.0.0/8", "fd00::/8") for _ in range(2))
+    assert indexes.of_networks(one) is indexes.of_networks(one)
+    assert indexes.of_networks(one) is not indexes.of_networks(same)
+    hosts, others = patterns("a"), patterns("b")
+    assert indexes.of_hosts(hosts) is indexes.of_hosts(hosts)
+    assert indexes.of_hosts(others).match("b", 80)
 
 
 def test_peers_cannot_make_it_remember_for_ever() -> None:

@@ -139,8 +139,10 @@ def test_what_no_row_names_is_public(address: str) -> None:
         ("::ffff:0:8.8.8.8", ["8.8.8.8"], [RESERVED, PUBLIC]),
         ("::127.0.0.1", ["127.0.0.1"], [RESERVED, LOOPBACK]),
         ("::8.8.8.8", ["8.8.8.8"], [RESERVED, PUBLIC]),
-        ("::1", ["0.0.0.1"], [LOOPBACK, RESERVED]),
-        ("::", ["0.0.0.0"], [UNSPECIFIED, UNSPECIFIED]),
+        # RFC 4291 section 2.5.5.1: what it has in ::/96 besides is no IPv4 address.
+        ("::1", [], [LOOPBACK]),
+        ("::", [], [UNSPECIFIED]),
+        ("::2", ["0.0.0.2"], [RESERVED, RESERVED]),
         (
             "64:ff9b:1::169.254.169.254",
             ["169.254.169.254", "0.0.0.0", "0.0.0.0", "0.0.0.169"],

@@ -3,7 +3,8 @@
 import pytest
 
 from proxy.core.conflicts import conflicts
-from proxy.core.overlay import HostPattern, Overlay
+from proxy.core.host_pattern import HostPattern
+from proxy.core.overlay import Overlay
 from proxy.core.policy import (
     CircuitPolicy,
     Dns,

@@ -6,7 +6,7 @@ import pytest
 
 from proxy.core.address import Network
 from proxy.core.egress import AllowedAddresses, Egress, HostRules, Hosts
-from proxy.core.overlay import HostPattern
+from proxy.core.host_pattern import HostPattern
 from proxy.core.ports import ANY_PORT
 
 

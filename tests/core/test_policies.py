@@ -1,13 +1,15 @@
 """Finding the settings of an upstream."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 
 from proxy.core.acl import OwnListeners
 from proxy.core.address import Network
 from proxy.core.egress import AllowedAddresses, Egress
-from proxy.core.overlay import HostPattern, Overlay
-from proxy.core.policies import MAX_CACHED, Policies
+from proxy.core.host_pattern import HostPattern
+from proxy.core.overlay import Overlay
+from proxy.core.policies import MAX_REMEMBERED, Policies
 from proxy.core.policy import CircuitPolicy, OpenAction, Seconds, Settings, Timeouts, Upstream
 
 
@@ -118,6 +120,25 @@ def test_each_set_of_rules_is_an_object_of_its_own() -> None:
     assert len(set(rules)) == 5
 
 
+def test_long_lists_are_read_once_for_all_upstreams() -> None:
+    read = 0
+
+    class Listed(tuple[Network, ...]):
+        __slots__ = ()
+
+        def __iter__(self) -> Iterator[Network]:
+            nonlocal read
+            read += 1
+            return super().__iter__()
+
+    deny = Listed(map(Network.parse, ("8.8.8.8", "8.8.4.4")))
+    free = Upstream(match=HostPattern.parse("b"), egress=Overlay({"addresses": AllowedAddresses.ANY}))
+    policies = Policies(Settings(egress=Egress(deny=deny), upstreams=(entry("a", {}), free)))
+    assert read == 1
+    for host in ("a", "b", "c"):
+        assert refused(policies, host, "8.8.4.4") == "Address denied by egress.deny"
+
+
 def test_the_same_upstream_gets_the_same_object() -> None:
     policies = Policies(Settings(upstreams=(entry("a", {"open": Seconds(1)}),)))
     assert policies.of("a", 80) is policies.of("a", 80)
@@ -152,8 +173,8 @@ def test_the_longest_of_all_timeouts() -> None:
     assert (alone.longest_body_idle_s, alone.longest_dns_s) == (5, 7)
 
 
-def test_the_cache_is_bounded() -> None:
+def test_peers_cannot_make_it_remember_for_ever() -> None:
     policies = Policies(Settings(upstreams=(entry("host1", {"open": Seconds(1)}),)))
-    for number in range(MAX_CACHED + 2):
+    for number in range(MAX_REMEMBERED + 2):
         assert policies.of(f"host{number}", 80).circuit.open == Seconds(1 if number == 1 else 30)
     assert policies.of("host1", 80).circuit.open == Seconds(1)

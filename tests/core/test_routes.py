@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.errors import DestinationNotFound
-from proxy.core.overlay import HostPattern
+from proxy.core.host_pattern import HostPattern
 from proxy.core.route import PathPrefix, Route, UpstreamUrl
 from proxy.core.routes import Routes
 from proxy.core.target import Target

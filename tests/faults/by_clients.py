@@ -15,7 +15,7 @@ from support.upstream import Do, Expect, ScriptedUpstream, Send
 
 from proxy.core.egress import Egress, Hosts
 from proxy.core.exchange import Entry
-from proxy.core.overlay import HostPattern
+from proxy.core.host_pattern import HostPattern
 from proxy.core.ports import Ports
 from proxy.core.route import PathPrefix, Route, UpstreamUrl
 

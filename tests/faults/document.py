@@ -11,7 +11,7 @@ from faults.matrix import MATRIX, Cell, End, Row
 
 from proxy.core.acl import Acl, OwnListeners
 from proxy.core.address import Network
-from proxy.core.egress import Egress, Hosts
+from proxy.core.egress import AllowedAddresses, Egress, Hosts
 from proxy.core.errors import (
     ConnectionLimitReached,
     DestinationIpProhibited,
@@ -21,7 +21,7 @@ from proxy.core.errors import (
     ProxyInternalResponse,
 )
 from proxy.core.exchange import Entry, Exchange
-from proxy.core.overlay import HostPattern
+from proxy.core.host_pattern import HostPattern
 from proxy.core.ports import Ports
 from proxy.core.refusals import CIRCUIT_OPEN, REJECTION_REASONS, refused
 from proxy.core.target import from_authority_form
@@ -129,7 +129,7 @@ def _denials() -> Iterator[ProxyError]:
         Acl(Egress(connect_ports=Ports.parse([80]))),
         Acl(Egress(hosts=Hosts(deny=(here,)))),
         Acl(Egress(hosts=Hosts(allow=()))),
-        Acl(Egress(), own),
+        Acl(Egress(addresses=AllowedAddresses.ANY), own),
         Acl(Egress(deny=(Network.parse(target.host),))),
         Acl(Egress()),
     ):

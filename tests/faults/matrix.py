@@ -121,7 +121,9 @@ REACHING = {
     "addresses_of_name_denied": _anywhere(
         "the name leads only to addresses that `egress` forbids", _ADDRESS._replace(books="neutral")
     ),
-    "own_listener": _anywhere("the address is a listener of the proxy itself, with any `egress`", _ADDRESS),
+    "own_listener": _anywhere(
+        "the address is a listener of the proxy itself, and `egress` permits it", _ADDRESS
+    ),
     "no_descriptor": _anywhere("the proxy has no descriptor left for a connection", _FULL),
 }
 

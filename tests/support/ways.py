@@ -6,7 +6,7 @@ from typing import Any
 
 from proxy.core.address import Network
 from proxy.core.egress import AllowedAddresses, Egress
-from proxy.core.overlay import HostPattern
+from proxy.core.host_pattern import HostPattern
 from proxy.core.policy import Dns, Endpoint, Listen
 from proxy.core.route import PathPrefix, Route, UpstreamUrl
 from support.client import Client, get, request

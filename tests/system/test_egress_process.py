@@ -184,6 +184,32 @@ def test_own_listeners_are_refused_by_all_addresses_of_the_machine(everywhere: s
 
 
 @pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize(
+    ("egress", "refused_by"),
+    [
+        ({}, "Address denied by egress.addresses"),
+        ({"addresses": "any", "deny": ["0.0.0.0/0", "::/0"]}, "Address denied by egress.deny"),
+        # Own listeners beat `allow`, which has told already that this may be called.
+        ({"allow": ["10.0.0.0/8", "fd12::/16"]}, "Own listener"),
+    ],
+    ids=str,
+)
+def test_of_what_is_forbidden_nobody_learns_whether_it_is_this_machines(
+    egress: dict[str, Any], refused_by: str
+) -> None:
+    listen = {"proxy": "0.0.0.0:0", "admin": "[::]:0", "open_relay": True}
+    with running(listen=listen, egress=egress) as proxy:
+        for port in (proxy.proxy_port, proxy.admin_port):
+            for here, elsewhere in (("10.0.0.1", "10.0.0.2"), ("[fd12::1]", "[fd12::2]")):
+                for method in ("GET", "CONNECT"):
+                    answer = asked(proxy, f"{here}:{port}", method)
+                    assert answer.startswith(f"HTTP/1.1 502 {refused_by}\r\n".encode())
+                    there = asked(proxy, f"{elsewhere}:{port}", method)
+                    same = there.replace(elsewhere.encode(), here.encode()) == answer
+                    assert same is (refused_by != "Own listener")
+
+
+@pytest.mark.usefixtures("machine")
 def test_a_connection_never_meets_itself() -> None:
     """Nobody listens at the port, and the kernel has few to choose from for the client's end."""
     Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("40000 40003", encoding="ascii")

@@ -21,7 +21,8 @@ from support.ports import refusing, unresponsive
 from support.process import free_port
 from support.upstream import OK, Do, ScriptedUpstream, Send
 
-from proxy.core.address import Network
+from proxy.core.acl import NOWHERE, OwnListeners
+from proxy.core.address import IpAddress, Network
 from proxy.core.answers import MOST_PER_FAMILY
 from proxy.core.egress import AllowedAddresses, Egress
 from proxy.core.errors import (
@@ -228,6 +229,7 @@ def dialled(
     known: list[str],
     egress: Egress = ANY,
     error: type[ProxyError] = ConnectionRefused,
+    own: OwnListeners = NOWHERE,
 ) -> list[str]:
     """Dials a name in vain, by a kernel that gives these answers, and ECONNREFUSED for all other addresses.
 
@@ -243,7 +245,7 @@ def dialled(
             raise OSError(number, os.strerror(number))
 
     async def dial() -> None:
-        policy = Policies(Settings(timeouts=TIMEOUTS, egress=egress)).general
+        policy = Policies(Settings(timeouts=TIMEOUTS, egress=egress), own).general
         async with DnsServer({"many.test": known}) as server, dialling(server.endpoint) as dialer:
             await dialer.connect(exchange_of(), target_of("many.test", 80), policy, leg)
 
@@ -260,6 +262,24 @@ def test_of_each_family_at_most_four_addresses_are_tried() -> None:
     tried = dialled({}, [*four, *six])
     assert len(tried) == len(set(tried)) == 8
     assert len(set(tried) & set(four)) == len(set(tried) & set(six)) == 4
+
+
+def test_no_more_addresses_are_looked_at_than_are_tried() -> None:
+    """The rules ask of each that they let pass whether it is ours."""
+    looked_at: list[str] = []
+
+    def is_local(address: IpAddress) -> bool:
+        looked_at.append(str(address))
+        return False
+
+    own = OwnListeners(is_local)
+    own.ports = frozenset({80})
+    known = [
+        f"{network}{number}" for network in ("127.0.0.", "fd00::") for number in range(1, MOST_PER_FAMILY + 1)
+    ]
+    tried = dialled({}, known, own=own)
+    assert len(looked_at) == 8
+    assert set(looked_at) == set(tried)
 
 
 def test_what_may_not_be_called_takes_no_others_place() -> None:

@@ -6,6 +6,7 @@ the same port.
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from support.client import Client, get
@@ -32,7 +33,8 @@ from support.ways import (
 )
 
 from proxy.core.egress import AllowedAddresses, Egress, HostRules, Hosts
-from proxy.core.overlay import HostPattern, Overlay
+from proxy.core.host_pattern import HostPattern
+from proxy.core.overlay import Overlay
 from proxy.core.policy import CircuitPolicy, Endpoint, Listen, Upstream
 from proxy.core.ports import Ports
 
@@ -463,6 +465,29 @@ async def test_our_own_listeners_are_no_upstreams_in_any_mode(start: Start, way:
         # None of these came in again by the other side.
         assert len(proxy.exchanges) == len(authorities)
     assert len(proxy.sidecar.circuits) == 0
+
+
+@each_way
+@pytest.mark.parametrize("by_deny", [False, True], ids=["class", "deny"])
+async def test_a_refusal_does_not_tell_which_addresses_are_ours(
+    start: Start, way: Way, *, by_deny: bool
+) -> None:
+    ports = [free_port() for _ in range(3)]
+    proxy_at, admin_at, reverse_at = (Endpoint("127.0.0.1", port) for port in ports)
+    listen = Listen(proxy=proxy_at, admin=admin_at, reverse=reverse_at)
+    here, elsewhere = "127.0.0.1", "10.0.0.12"
+    authorities = {host: [f"{host}:{port}" for port in ports] for host in (here, elsewhere)}
+    # For a route that is called internal, only `deny` forbids anything.
+    is_denied = by_deny or way.internal
+    egress = replace(ANY, deny=networks(here, elsewhere)) if is_denied else Egress()
+    proxy = await way.begin(start, *authorities[here], *authorities[elsewhere], egress=egress, listen=listen)
+    for ours, other in zip(authorities[here], authorities[elsewhere], strict=True):
+        told = await way.ask(proxy, ours)
+        assert told.phrase == f"Address denied by {'egress.deny' if is_denied else 'egress.addresses'}"
+        there = await way.ask(proxy, other)
+        assert told.head.replace(here.encode(), b"-") == there.head.replace(elsewhere.encode(), b"-")
+        assert told.content.replace(here.encode(), b"-") == there.content.replace(elsewhere.encode(), b"-")
+    assert len(proxy.exchanges) == 2 * len(ports)
 
 
 async def test_the_very_first_client_cannot_call_our_listeners_either(start: Start) -> None:

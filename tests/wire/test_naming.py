@@ -8,7 +8,7 @@ from support.sidecar import SETTINGS, Start
 from support.upstream import OK, Expect, ScriptedUpstream, Send
 
 from proxy.core.exchange import Entry
-from proxy.core.overlay import HostPattern
+from proxy.core.host_pattern import HostPattern
 from proxy.core.policy import Endpoint, Listen
 from proxy.core.route import PathPrefix, Route, UpstreamUrl
 

@@ -9,7 +9,7 @@ from support.sidecar import Start
 from support.turns import turns
 from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Wait
 
-from proxy.core.overlay import HostPattern
+from proxy.core.host_pattern import HostPattern
 from proxy.core.policy import CircuitPolicy, OpenAction, Upstream
 
 ONE_FAILURE = CircuitPolicy(consecutive_failures=1)

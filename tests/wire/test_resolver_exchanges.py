@@ -16,7 +16,8 @@ from support.turns import until
 from support.upstream import OK, Expect, ScriptedUpstream, Send
 
 from proxy.core.exchange import Exchange
-from proxy.core.overlay import HostPattern, Overlay
+from proxy.core.host_pattern import HostPattern
+from proxy.core.overlay import Overlay
 from proxy.core.policy import Dns, Endpoint, Seconds, Timeouts, Upstream
 
 METHODS = ["GET", "CONNECT"]

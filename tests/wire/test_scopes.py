@@ -7,7 +7,8 @@ from support.client import Client, get, request
 from support.sidecar import Running, Start
 from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Step, Wait
 
-from proxy.core.overlay import HostPattern, Overlay
+from proxy.core.host_pattern import HostPattern
+from proxy.core.overlay import Overlay
 from proxy.core.policy import CircuitPolicy, Mode, Seconds, Timeouts, Upstream
 from proxy.core.scope import CircuitKey
 

@@ -11,8 +11,9 @@ from support.turns import turns, until
 from support.upstream import OK, Do, Expect, Script, ScriptedUpstream, Send, Step, Wait
 
 from proxy.core.exchange import Exchange
+from proxy.core.host_pattern import HostPattern
 from proxy.core.outcome import Verdict
-from proxy.core.overlay import HostPattern, Overlay
+from proxy.core.overlay import Overlay
 from proxy.core.policy import CircuitPolicy, Endpoint, Listen, Seconds, Timeouts, Upstream
 from proxy.core.route import Route, UpstreamUrl
 
