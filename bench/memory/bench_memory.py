@@ -1,9 +1,9 @@
 """What one peer, or one thing that is remembered, costs in memory, with the real process.
 
-    PYTHONPATH=tests python bench/memory/bench_memory.py [--each 200]
+    PYTHONPATH=tests python bench/memory/bench_memory.py [--each 200] [--only tunnel]
 
 Each kind gets a process of its own; the figure is by how much its resident memory has grown (`Rss` in
-/proc/PID/smaps_rollup) divided by how many there are. What the kernel holds in its socket buffers is not in it.
+/proc/PID/smaps_rollup) divided by how many there are. Socket buffers are the kernel's and not in it.
 """
 
 import argparse
@@ -58,7 +58,7 @@ class _Peers:
         for each in self._stuffed:
             each.setblocking(False)  # noqa: FBT003 -- as the library has it
         quiet = 0
-        while quiet < 3:
+        while quiet < _QUIET:
             sent = 0
             for each in self._stuffed:
                 with suppress(BlockingIOError):
@@ -207,6 +207,8 @@ _KINDS = {
 }
 _UNLIMITED = {"max_connections": 10_000, "max_tunnels": 10_000, "idle_total": 10_000}
 _WARM_UP = 20
+# So many rounds in which nobody takes anything more are the end.
+_QUIET = 3
 
 
 class _Names(dict[str, Record]):
@@ -216,7 +218,7 @@ class _Names(dict[str, Record]):
         super().__init__()
         self._record = Record(addresses=[f"10.0.0.{number + 1}" for number in range(count)], ttl=300)
 
-    def get(self, _: str, default: Any = None) -> Record:  # type: ignore[override]
+    def get(self, _: str, default: Any = None) -> Record:
         del default
         return self._record
 

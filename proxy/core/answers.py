@@ -13,7 +13,7 @@ from enum import Enum
 
 from proxy.core.policy import Dns
 
-# An address is some 70 bytes, and a name at most 255: together some 8 MB at the very most.
+# An address is some 70 bytes, and what is kept of a name some 1.7 kB: together 20 MB at the very most.
 MOST_NAMES = 10_000
 MOST_ADDRESSES = 50_000
 # Of one name and one family. Who has more (Happy Eyeballs tries them one by one) is not easier to reach.

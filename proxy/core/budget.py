@@ -6,7 +6,10 @@ The figures of memory were measured (bench/memory) and are rounded up; docs/limi
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from proxy.core.acl import MAX_REMEMBERED
+from proxy.core.answers import MOST_ADDRESSES, MOST_NAMES
 from proxy.core.policy import Limits
+from proxy.core.target import MOST_REMEMBERED
 
 # Clients beyond `max_connections` that are being told to go; others are closed at once.
 TURNED_AWAY = 64
@@ -20,15 +23,20 @@ FIXED = 64
 KIB = 1024
 # Bytes, each with some room above what was measured.
 BASE_BYTES = 64 * 1024 * KIB
-IDLE_CLIENT_BYTES = 9 * KIB
-# On top of twice `max_head`, which we and aiohttp each keep.
-EXCHANGE_BYTES = 24 * KIB
+IDLE_CLIENT_BYTES = 8 * KIB
+# On top of four times `max_head`: both heads of an exchange are kept as they came and taken apart.
+EXCHANGE_BYTES = 20 * KIB
 # One direction of an exchange, its peer not reading: content that waits, and a transport's buffer.
-STALLED_BYTES = 256 * KIB
+STALLED_BYTES = 128 * KIB
 TUNNEL_BYTES = 15 * KIB
-STALLED_TUNNEL_BYTES = 320 * KIB
-IDLE_UPSTREAM_BYTES = 5 * KIB
-CIRCUIT_BYTES = 3 * KIB
+STALLED_TUNNEL_BYTES = 185 * KIB
+IDLE_UPSTREAM_BYTES = 4 * KIB
+CIRCUIT_BYTES = 4 * KIB
+NAME_BYTES = 2 * KIB
+ADDRESS_BYTES = 96
+TARGET_BYTES = 2 * KIB
+# A host and an address on which the rules of one entry of `upstreams` were asked, with long names.
+RULED_BYTES = 3 * KIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +73,33 @@ def fitted(limits: Limits, available: int) -> tuple[Limits, tuple[Clamped, ...]]
     return lowered, tuple(_differences(limits, lowered))
 
 
-def memory_bytes(limits: Limits) -> int:
-    """How much memory the process can take: all tunnels, and else exchanges, stalled in both directions."""
+def memory_bytes(limits: Limits, entries: int = 0) -> int:
+    """How much memory the process can take: all tunnels, and else exchanges, stalled in both directions.
+
+    Args:
+        limits: the settings.
+        entries: how many there are under `upstreams`.
+    """
     tunnels = min(limits.max_tunnels, limits.max_connections)
     exchanges = limits.max_connections - tunnels
     return (
         BASE_BYTES
         + tunnels * (TUNNEL_BYTES + STALLED_TUNNEL_BYTES)
-        + exchanges * (EXCHANGE_BYTES + 2 * limits.max_head + 2 * STALLED_BYTES)
+        + exchanges * (EXCHANGE_BYTES + 4 * limits.max_head + 2 * STALLED_BYTES)
         + TURNED_AWAY * IDLE_CLIENT_BYTES
         + limits.idle_total * IDLE_UPSTREAM_BYTES
         + limits.max_circuits * CIRCUIT_BYTES
+        + remembered_bytes(entries)
+    )
+
+
+def remembered_bytes(entries: int = 0) -> int:
+    """How much of that is for what was found out of names, URLs, and who may be called."""
+    return (
+        MOST_NAMES * NAME_BYTES
+        + MOST_ADDRESSES * ADDRESS_BYTES
+        + MOST_REMEMBERED * TARGET_BYTES
+        + (1 + entries) * MAX_REMEMBERED * RULED_BYTES
     )
 
 

@@ -71,5 +71,6 @@ def test_memory_grows_with_each_limit() -> None:
     for name in ("max_connections", "max_head", "idle_total", "max_circuits"):
         limits = Limits()
         assert memory_bytes(replace(limits, **{name: 2 * getattr(limits, name)})) > least
+    assert memory_bytes(Limits(), entries=1) > least
     # More tunnels than clients there cannot be.
     assert memory_bytes(Limits(max_tunnels=2000)) == memory_bytes(Limits(max_tunnels=9000))
