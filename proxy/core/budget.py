@@ -3,6 +3,7 @@
 The figures of memory were measured (bench/memory) and are rounded up; docs/limits.md tells the formula.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,7 @@ from proxy.core.answers import MOST_ADDRESSES, MOST_NAMES
 from proxy.core.policy import Limits
 from proxy.core.target import MOST_REMEMBERED
 
-# Clients beyond `max_connections` that are being told to go; others are closed at once.
+# Clients beyond `max_connections` that are being told to go, no more than those; others are closed at once.
 TURNED_AWAY = 64
 # Exchanges that may race the addresses of a name at once (RFC 8305), and what each opens besides the one
 # connection that it keeps: the dialer tries four addresses of each family. Others try one after another.
@@ -49,21 +50,21 @@ class Clamped:
 
 
 def descriptors(limits: Limits) -> int:
-    """How many descriptors the limits can take: each client may have a connection to an upstream."""
-    return 2 * limits.max_connections + TURNED_AWAY + MAX_RACES * EXTRA_ATTEMPTS + limits.idle_total + FIXED
+    """How many descriptors the limits can take."""
+    return _of_clients(limits.max_connections) + limits.idle_total + FIXED
 
 
 def fitted(limits: Limits, available: int) -> tuple[Limits, tuple[Clamped, ...]]:
     """The limits that so many descriptors are enough for, and which of them had to be lowered.
 
-    Idle connections go first, down to a tenth of what there is; each connection of a client takes two. At
-    least one client may always connect.
+    Idle connections go first, down to a tenth of what there is. At least one client may always connect.
     """
     if descriptors(limits) <= available:
         return limits, ()
-    spare = max(0, available - TURNED_AWAY - MAX_RACES * EXTRA_ATTEMPTS - FIXED)
-    idle_total = min(limits.idle_total, max(spare // 10, spare - 2 * limits.max_connections))
-    max_connections = min(limits.max_connections, max(1, (spare - idle_total) // 2))
+    spare = max(0, available - FIXED)
+    idle_total = min(limits.idle_total, max(spare // 10, spare - _of_clients(limits.max_connections)))
+    fitting = bisect_right(range(1, limits.max_connections + 1), spare - idle_total, key=_of_clients)
+    max_connections = max(1, fitting)
     lowered = replace(
         limits,
         max_connections=max_connections,
@@ -71,6 +72,11 @@ def fitted(limits: Limits, available: int) -> tuple[Limits, tuple[Clamped, ...]]
         idle_total=idle_total,
     )
     return lowered, tuple(_differences(limits, lowered))
+
+
+def _of_clients(count: int) -> int:
+    """What so many clients can take: each may have a connection to an upstream, and some race for theirs."""
+    return 2 * count + min(TURNED_AWAY, count) + min(MAX_RACES, count) * EXTRA_ATTEMPTS
 
 
 def memory_bytes(limits: Limits, entries: int = 0) -> int:
@@ -86,7 +92,7 @@ def memory_bytes(limits: Limits, entries: int = 0) -> int:
         BASE_BYTES
         + tunnels * (TUNNEL_BYTES + STALLED_TUNNEL_BYTES)
         + exchanges * (EXCHANGE_BYTES + 4 * limits.max_head + 2 * STALLED_BYTES)
-        + TURNED_AWAY * IDLE_CLIENT_BYTES
+        + min(TURNED_AWAY, limits.max_connections) * IDLE_CLIENT_BYTES
         + limits.idle_total * IDLE_UPSTREAM_BYTES
         + limits.max_circuits * CIRCUIT_BYTES
         + remembered_bytes(entries)
