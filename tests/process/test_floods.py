@@ -83,13 +83,13 @@ class Upstream:
         if head.startswith(b"tunnel"):
             writer.write(b"!")
             if b"endless" in head:
-                writer.transport.pause_reading()
+                writer.transport.pause_reading()  # type: ignore[attr-defined]  # it is one of both
                 await self._flood(writer)
             # The half-close of a client is no reason to go.
             await self._stay()
         await reader.readuntil(b"\r\n\r\n")
         if head.startswith(b"POST"):
-            writer.transport.pause_reading()
+            writer.transport.pause_reading()  # type: ignore[attr-defined]  # as above
             await self._stay()
         if b"/endless" in head:
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % LENGTH)
@@ -269,9 +269,8 @@ def test_beyond_the_limit_the_new_ones_are_turned_away_and_slow_heads_have_their
     with lined(limits=LIMITS, timeouts={"request_head": "5s"}) as line:
         slow = [line.slow_head() for _ in range(most - 2)]
         line.healthy(seats=False)
-        # Others may have to wait for what the kernel has to say, so they only connect.
         for _ in range(surplus):
-            line.connect()
+            line.slow_head()
             line.healthy(seats=False)
             assert line.proxy.descriptors() <= line.descriptors + most - 2 + TURNED_AWAY + FEW
         assert line.proxy.descriptors() >= line.descriptors + most - 2 - FEW, "they do not stand"
@@ -342,7 +341,7 @@ def test_with_few_descriptors_it_says_so_once_and_refuses_who_is_too_many(
             line.healthy()
         line.tunnel()
         for _ in range(300):
-            line.connect()
+            line.slow_head()
             line.healthy(seats=False)
             assert line.proxy.descriptors() < 256
         line.held.close()
