@@ -8,7 +8,7 @@ ARGS ?=
 WIRE := tests/wire tests/faults tests/fuzz tests/process tests/scale
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check format test test-system fuzz mutants bench-core bench-forward errors classes pictures clean
+.PHONY: help run demo check format test test-system fuzz mutants bench-core bench-forward bench-memory errors classes pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -70,6 +70,9 @@ bench-core: $(VENV)/.bench ## how long the circuits take to decide (ARGS=--fast 
 
 bench-forward: $(VENV)/.run ## what forwarding costs beside a plain aiohttp proxy (ARGS="--rounds 3" for rough figures)
 	$(BIN)/python bench/forward/bench_forward.py $(ARGS)
+
+bench-memory: $(VENV)/.dev ## what each kind of peer costs in memory (ARGS="--only tunnel" for some of them)
+	PYTHONPATH=tests $(BIN)/python bench/memory/bench_memory.py $(ARGS)
 
 errors: $(VENV)/.dev ## write docs/errors.md anew, from the table of faults in tests/faults
 	cd tests && ../$(BIN)/python -m faults.document

@@ -16,5 +16,5 @@ def test_the_page_and_the_manifest_are_in_step_with_the_defaults() -> None:
     assert f"**{math.ceil(most / MIB)} MiB**" in page
     assert f"{descriptors(Limits())} with the defaults" in page
     manifest = (ROOT / "deploy" / "sidecar.yaml").read_text(encoding="utf-8")
-    assert "limits: {memory: 1Gi}" in manifest
-    assert most <= 1024 * MIB
+    assert "limits: {memory: 768Mi}" in manifest
+    assert most <= 768 * MIB

@@ -13,8 +13,8 @@ from enum import Enum
 
 from proxy.core.policy import Dns
 
-# An address is some 70 bytes, and a name at most 255: together some 8 MB at the very most. Whoever
-# wants the names of others forgotten needs thousands of names for it.
+# An address is some 70 bytes, and what is kept of a name some 1.7 kB: together 20 MB at the very most.
+# Whoever wants the names of others forgotten needs thousands of names for it.
 MOST_NAMES = 10_000
 MOST_ADDRESSES = 50_000
 # Of one name and one family. The dialer tries four of those that may be called; more would only take the room

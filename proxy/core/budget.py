@@ -3,12 +3,16 @@
 The figures of memory were measured (bench/memory) and are rounded up; docs/limits.md tells the formula.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from proxy.core.acl import MAX_REMEMBERED
+from proxy.core.answers import MOST_ADDRESSES, MOST_NAMES
 from proxy.core.policy import Limits
+from proxy.core.target import MOST_REMEMBERED
 
-# Clients beyond `max_connections` that are being told to go; others are closed at once.
+# Clients beyond `max_connections` that are being told to go, no more than those; others are closed at once.
 TURNED_AWAY = 64
 # Exchanges that may race the addresses of a name at once (RFC 8305), and what each opens besides the one
 # connection that it keeps: the dialer tries four addresses of each family. Others try one after another.
@@ -20,15 +24,20 @@ FIXED = 64
 KIB = 1024
 # Bytes, each with some room above what was measured.
 BASE_BYTES = 64 * 1024 * KIB
-IDLE_CLIENT_BYTES = 9 * KIB
-# On top of twice `max_head`, which we and aiohttp each keep.
-EXCHANGE_BYTES = 24 * KIB
+IDLE_CLIENT_BYTES = 8 * KIB
+# On top of four times `max_head`: both heads of an exchange are kept as they came and taken apart.
+EXCHANGE_BYTES = 20 * KIB
 # One direction of an exchange, its peer not reading: content that waits, and a transport's buffer.
-STALLED_BYTES = 256 * KIB
+STALLED_BYTES = 128 * KIB
 TUNNEL_BYTES = 15 * KIB
-STALLED_TUNNEL_BYTES = 320 * KIB
-IDLE_UPSTREAM_BYTES = 5 * KIB
-CIRCUIT_BYTES = 3 * KIB
+STALLED_TUNNEL_BYTES = 185 * KIB
+IDLE_UPSTREAM_BYTES = 4 * KIB
+CIRCUIT_BYTES = 4 * KIB
+NAME_BYTES = 2 * KIB
+ADDRESS_BYTES = 96
+TARGET_BYTES = 2 * KIB
+# A host and an address on which the rules of one entry of `upstreams` were asked, with long names.
+RULED_BYTES = 3 * KIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +50,21 @@ class Clamped:
 
 
 def descriptors(limits: Limits) -> int:
-    """How many descriptors the limits can take: each client may have a connection to an upstream."""
-    return 2 * limits.max_connections + TURNED_AWAY + MAX_RACES * EXTRA_ATTEMPTS + limits.idle_total + FIXED
+    """How many descriptors the limits can take."""
+    return _of_clients(limits.max_connections) + limits.idle_total + FIXED
 
 
 def fitted(limits: Limits, available: int) -> tuple[Limits, tuple[Clamped, ...]]:
     """The limits that so many descriptors are enough for, and which of them had to be lowered.
 
-    Idle connections go first, down to a tenth of what there is; each connection of a client takes two. At
-    least one client may always connect.
+    Idle connections go first, down to a tenth of what there is. At least one client may always connect.
     """
     if descriptors(limits) <= available:
         return limits, ()
-    spare = max(0, available - TURNED_AWAY - MAX_RACES * EXTRA_ATTEMPTS - FIXED)
-    idle_total = min(limits.idle_total, max(spare // 10, spare - 2 * limits.max_connections))
-    max_connections = min(limits.max_connections, max(1, (spare - idle_total) // 2))
+    spare = max(0, available - FIXED)
+    idle_total = min(limits.idle_total, max(spare // 10, spare - _of_clients(limits.max_connections)))
+    fitting = bisect_right(range(1, limits.max_connections + 1), spare - idle_total, key=_of_clients)
+    max_connections = max(1, fitting)
     lowered = replace(
         limits,
         max_connections=max_connections,
@@ -65,17 +74,38 @@ def fitted(limits: Limits, available: int) -> tuple[Limits, tuple[Clamped, ...]]
     return lowered, tuple(_differences(limits, lowered))
 
 
-def memory_bytes(limits: Limits) -> int:
-    """How much memory the process can take: all tunnels, and else exchanges, stalled in both directions."""
+def _of_clients(count: int) -> int:
+    """What so many clients can take: each may have a connection to an upstream, and some race for theirs."""
+    return 2 * count + min(TURNED_AWAY, count) + min(MAX_RACES, count) * EXTRA_ATTEMPTS
+
+
+def memory_bytes(limits: Limits, entries: int = 0) -> int:
+    """How much memory the process can take: all tunnels, and else exchanges, stalled in both directions.
+
+    Args:
+        limits: the settings.
+        entries: how many there are under `upstreams`.
+    """
     tunnels = min(limits.max_tunnels, limits.max_connections)
     exchanges = limits.max_connections - tunnels
     return (
         BASE_BYTES
         + tunnels * (TUNNEL_BYTES + STALLED_TUNNEL_BYTES)
-        + exchanges * (EXCHANGE_BYTES + 2 * limits.max_head + 2 * STALLED_BYTES)
-        + TURNED_AWAY * IDLE_CLIENT_BYTES
+        + exchanges * (EXCHANGE_BYTES + 4 * limits.max_head + 2 * STALLED_BYTES)
+        + min(TURNED_AWAY, limits.max_connections) * IDLE_CLIENT_BYTES
         + limits.idle_total * IDLE_UPSTREAM_BYTES
         + limits.max_circuits * CIRCUIT_BYTES
+        + remembered_bytes(entries)
+    )
+
+
+def remembered_bytes(entries: int = 0) -> int:
+    """How much of that is for what was found out of names, URLs, and who may be called."""
+    return (
+        MOST_NAMES * NAME_BYTES
+        + MOST_ADDRESSES * ADDRESS_BYTES
+        + MOST_REMEMBERED * TARGET_BYTES
+        + (1 + entries) * MAX_REMEMBERED * RULED_BYTES
     )
 
 

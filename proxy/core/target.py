@@ -17,7 +17,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 _ORIGIN = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?]*)")
 # Dispatchers call the same URLs again and again. Peers choose them, so what is remembered is bounded.
 _LONGEST_REMEMBERED = 256
-_MOST_REMEMBERED = 4096
+MOST_REMEMBERED = 4096
 # RFC 3986 section 3.3 and 3.4, looser: any visible ASCII, since clients send more than they should and
 # upstreams understand it. A space or a control character would break the request line; '#' is never sent.
 _ORIGIN_FORM = re.compile(r"[!\"$-~]*")
@@ -64,7 +64,7 @@ def from_absolute_form(request_target: str, method: str) -> Target:
     return _from_absolute_form(request_target, method)
 
 
-@lru_cache(_MOST_REMEMBERED)
+@lru_cache(MOST_REMEMBERED)
 def _remembered(request_target: str) -> Target:
     return _from_absolute_form(request_target, "")
 

@@ -17,7 +17,7 @@ from proxy.wire.reading import Door
 from proxy.wire.request_bytes import ChunkedEnd, RequestBytes
 from proxy.wire.roles import Line, Neighbours, TunnelClient, TunnelSink
 from proxy.wire.unparsed import unparsed
-from proxy.wire.unsent import unsent
+from proxy.wire.unsent import keep_little, unsent
 from proxy.wire.vanished import allow_stalling, reset
 from proxy.wire.written import CLOSE
 
@@ -256,6 +256,7 @@ class ClientConnection(web.RequestHandler):
         super().connection_made(transport)
         self._own_transport = cast("asyncio.Transport", transport)  # uvloop's is none of its subclasses
         self._own_transport.set_protocol(Door(self))
+        keep_little(self._own_transport)
         self._clients.joined(self)
 
     def data_received(self, data: bytes) -> None:

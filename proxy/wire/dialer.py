@@ -26,6 +26,7 @@ from proxy.core.exchange import Awaited, Exchange
 from proxy.core.policies import UpstreamPolicy
 from proxy.core.target import Target
 from proxy.wire.resolver import AddressInfo, Resolver
+from proxy.wire.unsent import keep_little
 from proxy.wire.vanished import notice
 
 # RFC 8305 section 5: the recommended delay before the next address is tried as well.
@@ -83,9 +84,10 @@ class Dialer:
             sock = await self._race(infos)
             _refuse_itself(sock)
             notice(sock, max(timeouts.body_idle, timeouts.head))
-            _, protocol = await asyncio.get_running_loop().create_connection(factory, sock=sock)
+            transport, protocol = await asyncio.get_running_loop().create_connection(factory, sock=sock)
         except OSError as error:
             raise _translated(error) from error
+        keep_little(transport)
         connected = self._clock()
         exchange.connect_s = connected - resolved
         exchange.wait_over(connected)

@@ -33,6 +33,7 @@ class Clients:
     def __init__(self, line: Line, limits: Limits, timeouts: Timeouts, now: float) -> None:
         self._line = line
         self._most = limits.max_connections
+        self._most_with_surplus = self._most + min(TURNED_AWAY, self._most)
         self._head_s = float(timeouts.request_head)
         self._idle_s = float(timeouts.client_idle)
         self._unread_s = float(timeouts.body_idle)
@@ -50,7 +51,7 @@ class Clients:
         idle = [other for other in self._all if other.is_idle and other is not client]
         if idle:
             min(idle, key=_idle_since).leave()
-        elif len(self._all) <= self._most + TURNED_AWAY:
+        elif len(self._all) <= self._most_with_surplus:
             self._line.turn_away(
                 client,
                 ConnectionLimitReached("limits.max_connections clients are connected", reason="local_limit"),

@@ -19,7 +19,7 @@ class RequestBytes:
         max_bytes: of a head that is not whole yet.
     """
 
-    __slots__ = ("_is_all", "_max_bytes", "_sent")
+    __slots__ = ("_is_all", "_left", "_max_bytes", "_sent")
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -33,10 +33,13 @@ class RequestBytes:
         """
         # One run of bytes: as objects of their own, pieces of a few bytes would take far more than they hold.
         self._sent: bytes | bytearray = b""
+        # How much more there may be of it. Empty lines before it count, but are not kept.
+        self._left = self._max_bytes
         self._is_all = is_all
 
     def add(self, piece: bytes) -> bool:
         """Takes what has come; returns whether that is too much for a head that is not whole."""
+        self._left -= len(piece)
         if not self._sent:
             # RFC 9112 section 2.2: empty lines before a request are ignored.
             self._sent = piece.lstrip(_LINE_ENDS)
@@ -44,7 +47,7 @@ class RequestBytes:
             if isinstance(self._sent, bytes):
                 self._sent = bytearray(self._sent)
             self._sent += piece
-        return len(self._sent) > self._max_bytes and _END_OF_HEAD not in self._sent
+        return self._left < 0 and _END_OF_HEAD not in self._sent
 
     @property
     def is_one_line(self) -> bool:

@@ -1,10 +1,19 @@
-"""How much of what was written a peer has not taken yet."""
+"""How much of what was written a peer has not taken yet, and how much of that may wait with us."""
 
 import asyncio
 import fcntl
 import struct
 import termios
 from contextlib import suppress
+
+# Beyond this whoever writes is told to stop. A loop has 64 KiB, which costs as much again for each slow peer
+# and makes nothing faster: what is read at once (`reading.py`) goes out in one piece all the same.
+_MOST_WAITING = 16 * 1024
+
+
+def keep_little(transport: asyncio.Transport) -> None:
+    """Says how much may wait in our buffer before the writer has to."""
+    transport.set_write_buffer_limits(_MOST_WAITING)
 
 
 def unsent(transport: asyncio.Transport) -> int:

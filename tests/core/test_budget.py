@@ -32,18 +32,26 @@ def test_what_fits_is_left_alone(available: int) -> None:
 
 def test_what_does_not_fit_is_lowered_and_told() -> None:
     limits, clamped = fitted(Limits(), 1024)
-    assert (limits.max_connections, limits.max_tunnels, limits.idle_total) == (302, 302, 67)
+    assert (limits.max_connections, limits.max_tunnels, limits.idle_total) == (288, 288, 96)
     assert clamped == (
-        Clamped("limits.max_connections", 2000, 302),
-        Clamped("limits.max_tunnels", 1000, 302),
-        Clamped("limits.idle_total", 512, 67),
+        Clamped("limits.max_connections", 2000, 288),
+        Clamped("limits.max_tunnels", 1000, 288),
+        Clamped("limits.idle_total", 512, 96),
     )
 
 
 def test_idle_connections_go_first() -> None:
-    limits, clamped = fitted(Limits(max_connections=100, max_tunnels=100), BESIDES + 300)
+    limits, clamped = fitted(Limits(max_connections=100, max_tunnels=100), 2 * 100 + BESIDES + 100)
     assert (limits.max_connections, limits.max_tunnels, limits.idle_total) == (100, 100, 100)
     assert clamped == (Clamped("limits.idle_total", 512, 100),)
+
+
+def test_few_clients_turn_few_away_and_race_little() -> None:
+    assert descriptors(Limits(max_connections=10, idle_total=0)) == 10 * (2 + 1 + EXTRA_ATTEMPTS) + FIXED
+    limits, _ = fitted(Limits(), 256)
+    assert (limits.max_connections, limits.idle_total) == (17, 19)
+    # Fewer than are needed for one: what can be had is had.
+    assert fitted(Limits(), 0)[0].max_connections == 1
 
 
 @given(
@@ -62,7 +70,7 @@ def test_what_is_left_fits_and_is_no_more_than_was_wanted(limits: Limits, availa
     assert lowered.max_connections <= limits.max_connections
     assert lowered.idle_total <= limits.idle_total
     assert (lowered == limits) is (not clamped)
-    if available >= BESIDES + 2:
+    if available >= descriptors(Limits(max_connections=1, idle_total=1)):
         assert descriptors(lowered) <= available
 
 
@@ -71,5 +79,6 @@ def test_memory_grows_with_each_limit() -> None:
     for name in ("max_connections", "max_head", "idle_total", "max_circuits"):
         limits = Limits()
         assert memory_bytes(replace(limits, **{name: 2 * getattr(limits, name)})) > least
+    assert memory_bytes(Limits(), entries=1) > least
     # More tunnels than clients there cannot be.
     assert memory_bytes(Limits(max_tunnels=2000)) == memory_bytes(Limits(max_tunnels=9000))

@@ -171,11 +171,11 @@ async def test_a_client_that_reads_slowly_and_without_a_pause_is_not_cut(start: 
             await client.send(get(f"http://{upstream.authority}/"))
             await until(lambda: client.other_end.writing_paused)
             received = b""
-            for passes_s in (1, 40, 40, 40, 40):
+            for passes_s in (1, 25, 25, 25, 25, 25, 25):
                 proxy.clock.now += passes_s
                 await until(lambda: proxy.sidecar.clients.now == proxy.clock.now)
                 client.read_slowly()
-                received += await client.reader.readexactly(20_000)
+                received += await client.reader.readexactly(10_000)
                 client.stop_reading()
                 await turns()
             assert not proxy.exchanges

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +153,65 @@ async def test_an_address_that_does_not_answer_does_not_hold_up_the_other() -> N
                     connection = await dialer.connect(exchange_of(), target_of("two.test", port), POLICY, leg)
                     assert connection.address == "127.0.0.2"
                     connection.abort()
+
+
+@leaves_nothing
+async def test_a_dial_of_one_address_takes_no_place_of_a_race(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It opens one socket in any case."""
+    monkeypatch.setattr("proxy.wire.dialer.MAX_RACES", 1)
+    with unresponsive() as port, socket.create_server(("127.0.0.2", port)):
+        names = {"slow.test": ["127.0.0.1", "127.0.0.2"]}
+        async with DnsServer(names) as server, dialling(server.endpoint) as dialer:
+
+            def dial(host: str, port: int) -> asyncio.Task[UpstreamConnection]:
+                return asyncio.create_task(dialer.connect(exchange_of(), target_of(host, port), POLICY, leg))
+
+            alone = dial("127.0.0.1", port)
+            await turns()
+            racing = await dial("slow.test", port)
+            assert racing.address == "127.0.0.2", "the one before it took no place"
+            racing.abort()
+            alone.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await alone
+
+
+@leaves_nothing
+@pytest.mark.parametrize("most", [0, 1])
+async def test_without_a_place_for_a_race_the_next_address_waits_for_the_one_before_it(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.wire.dialer.MAX_RACES", most)
+    with unresponsive() as port, socket.create_server(("127.0.0.2", port)):
+        async with DnsServer({"two.test": ["127.0.0.1", "127.0.0.2"]}) as server:
+            async with dialling(server.endpoint) as dialer:
+                task = asyncio.create_task(
+                    dialer.connect(exchange_of(), target_of("two.test", port), POLICY, leg)
+                )
+                # Twice the delay after which the next one is tried in a race.
+                done, _ = await asyncio.wait({task}, timeout=0.5 if most == 0 else 10)
+                assert bool(done) is (most == 1)
+                if done:
+                    (await task).abort()
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError) if not done else nullcontext():
+                    await task
+
+
+@leaves_nothing
+async def test_without_a_place_for_a_race_the_good_address_is_reached_behind_one_that_refuses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("proxy.wire.dialer.MAX_RACES", 0)
+    async with ScriptedUpstream([Do.STALL]) as upstream:
+        async with DnsServer({"two.test": ["127.0.0.2", "127.0.0.1"]}) as server:
+            async with dialling(server.endpoint) as dialer:
+                target = target_of("two.test", upstream.port)
+                connection = await dialer.connect(exchange_of(), target, POLICY, leg)
+                assert connection.address == "127.0.0.1"
+                connection.abort()
 
 
 @leaves_nothing
