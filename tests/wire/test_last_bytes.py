@@ -23,6 +23,12 @@ TIMES = Timeouts(body_idle=Seconds(60))
 KINDS = ["HTTP/1.0", "HTTP/1.1", "tunnel"]
 
 
+@pytest.fixture(autouse=True)
+def much_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As much as a loop allows by itself, so that who reads a little has still something to read."""
+    monkeypatch.setattr("proxy.wire.unsent._MOST_WAITING", 64 * 1024)
+
+
 async def swept(proxy: Running, seconds: float) -> None:
     """Lets so much time pass, and the sweep come round."""
     proxy.clock.now += seconds
