@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
-# Tests that wait for sockets and processes more than they compute; they run on all cores.
+# Tests that wait for sockets and processes more than they compute: one more at a time than there are cores.
 WIRE := tests/wire tests/faults tests/fuzz tests/process tests/scale
+WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo check format test test-system fuzz mutants bench-core bench-forward bench-memory errors classes pictures clean
@@ -52,7 +53,7 @@ format: $(VENV)/.dev ## format and mend what can be mended
 test: $(VENV)/.dev ## all tests that need only Python, with 100 % branch coverage of the core by its own tests
 	$(BIN)/coverage run -m pytest tests/core $(ARGS)
 	$(BIN)/coverage report --include='proxy/core/*' --fail-under=100 --show-missing
-	$(BIN)/python -m pytest $(WIRE) --numprocesses=auto --dist=worksteal $(ARGS)
+	$(BIN)/python -m pytest $(WIRE) --numprocesses=$(WORKERS) --dist=worksteal $(ARGS)
 	$(BIN)/python -m pytest tests --ignore=tests/core --ignore=tests/system $(WIRE:%=--ignore=%) $(ARGS)
 
 test-system: $(VENV)/.dev ## tests with real servers and clients in other languages (installs them)

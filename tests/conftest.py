@@ -1,6 +1,7 @@
 """Fixtures for all tests, and how hypothesis runs."""
 
 import gc
+import itertools
 
 import hypothesis
 import pytest
@@ -18,7 +19,22 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
     return ("asyncio", {"use_uvloop": False})
 
 
+# After so many tests, what they have left for good (their reports, mostly) is set aside as well.
+_TESTS_BETWEEN = 50
+_ended = itertools.count(1)
+
+
 def pytest_collection_finish() -> None:
     """Keeps the collected tests from the garbage collector, which the wire tests run after each of them."""
+    _set_aside()
+
+
+def pytest_runtest_logfinish() -> None:
+    """Keeps what has gathered since from it."""
+    if next(_ended) % _TESTS_BETWEEN == 0:
+        _set_aside()
+
+
+def _set_aside() -> None:
     gc.collect()
     gc.freeze()
