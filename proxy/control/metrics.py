@@ -178,8 +178,8 @@ class Metrics:
     def _denials(self) -> Metric:
         family = counters(
             "denied",
-            "Requests that are not wanted, by their form, by a rule or by where they lead; not enforced: that"
-            " a rule would have refused.",
+            "Requests that are not wanted, by their form, by a rule, by where they lead, or for want of room;"
+            " not enforced: that a rule would have refused.",
             "reason",
             "enforced",
         )

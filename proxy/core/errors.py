@@ -26,8 +26,8 @@ class ProxyError(Exception):
         keeps_alive: whether the client's connection may live on behind the answer.
         refused: whether a circuit or a limit turned the exchange away before it cost anything; such an
             answer gets no line in the log.
-        denies: whether the request itself is not wanted, by its form, by a rule or by where it leads; such
-            answers are counted by their reasons.
+        denies: whether the request itself is not wanted, by its form, by a rule, by where it leads or for
+            want of room; such answers are counted by their reasons.
     """
 
     error_type: ClassVar[str] = ""
@@ -89,6 +89,13 @@ class ConnectionLimitReached(ProxyError):
     phrase = "Local limit reached"
     retry_after_s = 1
     refused = True
+
+
+class LocalLimit(ConnectionLimitReached):
+    """503: what is full is ours, and not one circuit's: connections, tunnels, descriptors, names."""
+
+    denies = True
+    default_reason = "local_limit"
 
 
 class DnsError(ProxyError):

@@ -15,11 +15,11 @@ import aiohappyeyeballs
 
 from proxy.core.budget import MAX_RACES
 from proxy.core.errors import (
-    ConnectionLimitReached,
     ConnectionRefused,
     ConnectionTerminated,
     ConnectionTimeout,
     DestinationIpUnroutable,
+    LocalLimit,
     ProxyError,
 )
 from proxy.core.exchange import Awaited, Exchange
@@ -70,7 +70,7 @@ class Dialer:
             DnsError, DnsTimeout, ConnectionRefused, DestinationIpUnroutable, ConnectionTimeout,
             ConnectionTerminated: 502 or 504.
             DestinationIpProhibited: 502, neutral: none of its addresses may be called.
-            ConnectionLimitReached: 503, neutral: no descriptor or no port of ours was left.
+            LocalLimit: 503, neutral: no descriptor or no port of ours was left.
         """
         began = self._clock()
         timeouts = policy.timeouts
@@ -147,7 +147,7 @@ def _refuse_itself(sock: socket.socket) -> None:
 def _translated(error: OSError) -> ProxyError:
     numbers = {error.errno} if error.errno is not None else {int(n) for n in _ERRNO.findall(str(error))}
     if not numbers.isdisjoint(_LOCAL):
-        return ConnectionLimitReached("no descriptor or port is left", reason="local_limit")
+        return LocalLimit("no descriptor or port is left")
     for number, known in _TRANSLATED.items():
         if number in numbers:
             return known(f"the upstream's address answered: {errno.errorcode[number]}")

@@ -8,7 +8,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 
 from proxy.core.budget import TURNED_AWAY
-from proxy.core.errors import ConnectionLimitReached
+from proxy.core.errors import LocalLimit
 from proxy.core.exchange import Entry
 from proxy.core.policy import Limits, Timeouts
 from proxy.wire.client import ClientConnection
@@ -54,7 +54,7 @@ class Clients:
         elif len(self._all) <= self._most_with_surplus:
             self._line.turn_away(
                 client,
-                ConnectionLimitReached("limits.max_connections clients are connected", reason="local_limit"),
+                LocalLimit("limits.max_connections clients are connected"),
             )
         else:
             # Even those who are told so take a descriptor for a while.

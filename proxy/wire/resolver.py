@@ -12,7 +12,7 @@ from math import inf
 from aiodns.error import DNSError
 
 from proxy.core.answers import Answer, Answers, Lookup
-from proxy.core.errors import ConnectionLimitReached, DnsError, DnsTimeout, ProxyError
+from proxy.core.errors import DnsError, DnsTimeout, LocalLimit, ProxyError
 from proxy.core.host import literal
 from proxy.core.outcome import FailureKind, failed
 from proxy.core.policy import Dns
@@ -95,7 +95,7 @@ class Resolver:
         Raises:
             DnsError: 502; the name does not exist (a failure), or the resolver failed (neutral).
             DnsTimeout: 504, neutral.
-            ConnectionLimitReached: 503, neutral; too many queries are under way, in all or of this domain.
+            LocalLimit: 503, neutral; too many queries are under way, in all or of this domain.
         """
         if literal(host) is not None:
             return [_address_info(host, port)]
@@ -226,5 +226,5 @@ def _error(result: Lookup) -> ProxyError:
     if result is Lookup.TIMED_OUT:
         return DnsTimeout("the resolver did not answer in time")
     if result is Lookup.LIMITED:
-        return ConnectionLimitReached("too many names are being resolved", reason="local_limit")
+        return LocalLimit("too many names are being resolved")
     return DnsError("the resolver failed")

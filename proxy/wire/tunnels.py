@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from proxy.core.errors import ConnectionLimitReached, ConnectionTerminated
+from proxy.core.errors import ConnectionTerminated, LocalLimit
 from proxy.core.exchange import Source
 from proxy.core.policy import Limits
 from proxy.wire.call import Call
@@ -50,7 +50,7 @@ class Tunnels:
         """Connects to the target of a CONNECT and relays until the end.
 
         Raises:
-            ConnectionLimitReached: 503, there are `limits.max_tunnels`, or the host has its share of them.
+            LocalLimit: 503, there are `limits.max_tunnels`, or the host has its share of them.
             ProxyError: from the dialer, before anything was answered; afterwards the tunnel just closes.
         """
         host = call.target.circuit
@@ -86,7 +86,7 @@ class Tunnels:
             tail: what the upstream has sent behind it.
 
         Raises:
-            ConnectionLimitReached: 503, there are `limits.max_tunnels`, or the host has its share of them.
+            LocalLimit: 503, there are `limits.max_tunnels`, or the host has its share of them.
             ProxyError: the upstream has gone, or broke the connection.
         """
         host = call.target.circuit
@@ -105,12 +105,11 @@ class Tunnels:
 
     def _take(self, host: str) -> None:
         if self.open >= self._most:
-            raise ConnectionLimitReached("limits.max_tunnels tunnels are open", reason="local_limit")
+            raise LocalLimit("limits.max_tunnels tunnels are open")
         of_host = self.of_host.get(host, 0)
         if of_host >= self._most_of_host:
-            raise ConnectionLimitReached(
-                f"the upstream has {of_host} tunnels, and a quarter of limits.max_tunnels is kept for others",
-                reason="local_limit",
+            raise LocalLimit(
+                f"the upstream has {of_host} tunnels, and a quarter of limits.max_tunnels is kept for others"
             )
         self.open += 1
         self.of_host[host] = of_host + 1

@@ -63,6 +63,7 @@ def test_an_exchange_is_counted_by_entry_class_and_source(
         (errors.DestinationNotFound("a"), "no_route"),
         (errors.ProxyLoopDetected("a"), "proxy_loop_detected"),
         (errors.HttpRequestError("a"), "bad_request"),
+        (errors.LocalLimit("a"), "local_limit"),
     ],
 )
 @pytest.mark.parametrize("entry", list(Entry))

@@ -17,7 +17,7 @@ from support.circuits import (
     policy,
 )
 
-from proxy.core.errors import ConnectionLimitReached, DnsError, DnsTimeout, ProxyError, ProxyInternalError
+from proxy.core.errors import DnsError, DnsTimeout, LocalLimit, ProxyError, ProxyInternalError
 from proxy.core.exchange import Awaited
 from proxy.core.outcome import ALIVE, NEUTRAL, SUCCESS, Outcome, of_leaving
 from proxy.core.overrides import Force
@@ -240,7 +240,7 @@ def test_trap_4xx_mixed_with_5xx_clears_the_failure_run() -> None:
     [
         DnsTimeout("the resolver did not answer"),
         DnsError("SERVFAIL"),
-        ConnectionLimitReached("no descriptor left", reason="local_limit"),
+        LocalLimit("no descriptor left"),
         ProxyInternalError("a fault of our own"),
     ],
 )

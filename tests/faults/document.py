@@ -112,7 +112,6 @@ def told(reason: str) -> list[tuple[Entry, Cell]]:
 def reasons() -> dict[str, list[ProxyError]]:
     """Every reason that the product knows, with the errors that have it."""
     found = {reason: [refused(reason, HOST, 1)] for reason in REJECTION_REASONS}
-    found["local_limit"] = [ConnectionLimitReached("", reason="local_limit")]
     others = [kind("") for kind in _below(ProxyError) if kind not in _TOLD_ELSEWHERE]
     for error in (*_denials(), *others):
         found.setdefault(error.reason, []).append(error)

@@ -26,12 +26,12 @@ from proxy.core.address import IpAddress, Network
 from proxy.core.answers import MOST_PER_FAMILY
 from proxy.core.egress import AllowedAddresses, Egress
 from proxy.core.errors import (
-    ConnectionLimitReached,
     ConnectionRefused,
     ConnectionTerminated,
     ConnectionTimeout,
     DestinationIpUnroutable,
     DnsError,
+    LocalLimit,
     ProxyError,
 )
 from proxy.core.exchange import FOREVER, Awaited, Entry, Exchange
@@ -235,11 +235,11 @@ async def test_all_addresses_refuse() -> None:
         (errno.EPERM, DestinationIpUnroutable, "failure(unreachable)"),
         (errno.EINVAL, DestinationIpUnroutable, "failure(unreachable)"),
         (errno.EAFNOSUPPORT, DestinationIpUnroutable, "failure(unreachable)"),
-        (errno.EMFILE, ConnectionLimitReached, "neutral"),
-        (errno.ENFILE, ConnectionLimitReached, "neutral"),
-        (errno.ENOBUFS, ConnectionLimitReached, "neutral"),
-        (errno.ENOMEM, ConnectionLimitReached, "neutral"),
-        (errno.EADDRNOTAVAIL, ConnectionLimitReached, "neutral"),
+        (errno.EMFILE, LocalLimit, "neutral"),
+        (errno.ENFILE, LocalLimit, "neutral"),
+        (errno.ENOBUFS, LocalLimit, "neutral"),
+        (errno.ENOMEM, LocalLimit, "neutral"),
+        (errno.EADDRNOTAVAIL, LocalLimit, "neutral"),
     ],
     ids=lambda value: errno.errorcode[value] if isinstance(value, int) else "",
 )
@@ -257,7 +257,7 @@ def test_what_the_kernel_answers_is_told(number: int, error: type[ProxyError], o
     with asyncio.Runner(loop_factory=Answering) as runner, pytest.raises(error) as caught:
         runner.run(dial())
     assert str(caught.value.outcome) == outcome
-    assert (caught.value.reason == "local_limit") is (error is ConnectionLimitReached)
+    assert (caught.value.reason == "local_limit") is (error is LocalLimit)
 
 
 @pytest.mark.parametrize(
@@ -270,9 +270,9 @@ def test_what_the_kernel_answers_is_told(number: int, error: type[ProxyError], o
         ((errno.ECONNRESET, errno.EHOSTUNREACH), ConnectionTerminated),
         ((errno.ENETUNREACH, errno.EHOSTUNREACH), DestinationIpUnroutable),
         ((errno.EHOSTUNREACH, errno.EHOSTUNREACH), DestinationIpUnroutable),
-        ((errno.EMFILE, errno.ECONNREFUSED), ConnectionLimitReached),
-        ((errno.ECONNREFUSED, errno.EADDRNOTAVAIL), ConnectionLimitReached),
-        ((errno.ENETUNREACH, errno.ENOBUFS), ConnectionLimitReached),
+        ((errno.EMFILE, errno.ECONNREFUSED), LocalLimit),
+        ((errno.ECONNREFUSED, errno.EADDRNOTAVAIL), LocalLimit),
+        ((errno.ENETUNREACH, errno.ENOBUFS), LocalLimit),
     ],
     ids=lambda value: "+".join(map(errno.errorcode.__getitem__, value)) if isinstance(value, tuple) else "",
 )
@@ -400,7 +400,7 @@ def test_a_connection_that_is_reset_at_once_is_made_and_then_lost() -> None:
 WITHOUT_DESCRIPTORS = """
 import asyncio, os, resource, sys, time
 import uvloop
-from proxy.core.errors import ConnectionLimitReached
+from proxy.core.errors import LocalLimit
 from proxy.core.address import Network
 from proxy.core.egress import AllowedAddresses, Egress
 from proxy.core.exchange import Entry, Exchange
@@ -420,7 +420,7 @@ async def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (free, free))
     try:
         await dialer.connect(Exchange(Entry.FORWARD, "GET", 0), target, policy, asyncio.Protocol)
-    except ConnectionLimitReached as error:
+    except LocalLimit as error:
         print(error.status, error.reason, error.outcome)
 
 (uvloop if sys.argv[1] == "uvloop" else asyncio).run(main())
