@@ -7,7 +7,7 @@ is in `wire/heads.py`.
 import asyncio
 from collections.abc import Callable
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web import RequestPayloadError
 
@@ -174,10 +174,7 @@ class _Relay:
                 return
             if upstream.writing_paused:
                 self._await_next(clock())
-                # Its content waits where it is.
-                self._call.client.pause_reading()
-                await upstream.drain()
-                self._call.client.resume_reading()
+                await self._hold_back(content)
             now = clock()
             if upstream.has_taken_all:
                 exchange.upstream_took(now)
@@ -187,6 +184,16 @@ class _Relay:
         upstream.request_sent()
         self._whole = True
         self._await_next(clock())
+
+    async def _hold_back(self, content: StreamReader) -> None:
+        """Waits until the upstream takes more; what the client still has to send stays where it is."""
+        # Of one who has sent all, aiohttp's parser has nothing to pause, and asserts that.
+        is_coming = not content.is_eof()
+        if is_coming:
+            self._call.client.pause_reading()
+        await self._upstream.drain()
+        if is_coming:
+            self._call.client.resume_reading()
 
     def _pass_on(self, piece: bytes) -> None:
         exchange = self._call.exchange

@@ -9,7 +9,7 @@ from support.client import Client, get, request
 from support.narrow import NarrowClient, narrow_legs
 from support.sidecar import Start
 from support.turns import turns, until
-from support.upstream import Do, Expect, ScriptedUpstream, Send, Step, Take
+from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Step, Take
 
 from proxy.core.policy import Bytes, CircuitPolicy, Limits, Seconds, Timeouts
 from proxy.wire.dialer import Dialer
@@ -183,3 +183,42 @@ async def test_a_client_that_reads_slowly_and_without_a_pause_is_not_cut(start: 
             while len(received.partition(b"\r\n\r\n")[2]) < size:
                 received += await client.reader.read(65536)
     assert str((await proxy.report()).outcome) == "success"
+
+
+async def test_content_that_has_all_come_waits_for_an_upstream_that_does_not_read(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aiohttp's parser is done with it by then, and must not be paused any more."""
+    legs = narrow_legs(monkeypatch, window=4096)
+    proxy = await start()
+    content = b"x" * 60_000
+    begun, reads = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\ny")
+        begun.set()
+        await reads.wait()
+        assert await reader.readexactly(len(content)) == content
+        writer.write(OK)
+        writer.close()
+        await writer.wait_closed()
+
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listening.bind(("127.0.0.1", 0))
+        authority = f"127.0.0.1:{listening.getsockname()[1]}"
+        async with (
+            await asyncio.start_server(serve, sock=listening, limit=1024),
+            await Client.connect(proxy.port) as client,
+        ):
+            head = (
+                f"POST http://{authority}/ HTTP/1.1\r\nHost: a\r\nContent-Length: {len(content) + 1}\r\n\r\n"
+            )
+            await client.send(head.encode() + b"y")
+            await begun.wait()
+            await client.send(content)
+            await until(lambda: legs[0].transport.get_write_buffer_size() > len(content) / 2)
+            await turns()
+            reads.set()
+            assert (await client.answer()).status == 200
+    await proxy.report()
