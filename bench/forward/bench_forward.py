@@ -37,7 +37,7 @@ def _cpu_s(pid: int) -> float:
 @contextmanager
 def _process(*command: str, core: int) -> Iterator[tuple[int, int]]:
     """Runs a server on one core; gives its process and its port, which it prints first."""
-    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)  # noqa: S603
+    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)  # noqa: S603 -- ours
     try:
         os.sched_setaffinity(process.pid, {core})
         if process.stdout is None:

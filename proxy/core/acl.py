@@ -173,7 +173,7 @@ class Acl:
             if setting != "egress.deny":
                 details += "; egress.allow could permit it"
             return DestinationIpProhibited(details, phrase=f"Address denied by {setting}")
-        if port in self._own.ports and self._own.has(parsed, port):
+        if self._own.has(parsed, port):
             return DestinationIpProhibited("a listener of this very proxy is there", phrase="Own listener")
         return None
 
