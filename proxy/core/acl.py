@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from proxy.core.address import AddressClass, IpAddress, Network, canonical, carried_by, classes_of
-from proxy.core.egress import AllowedAddresses, Egress, HostRules
+from proxy.core.client_hello import ClientHello
+from proxy.core.egress import AllowedAddresses, Egress, HostRules, SniRules
 from proxy.core.errors import DestinationIpProhibited, HttpRequestDenied
 from proxy.core.exchange import Entry, Exchange
 from proxy.core.host import literal as as_literal
@@ -115,6 +116,7 @@ class Acl:
         self._allow_hosts = indexes.of_hosts(egress.hosts.allow)
         self._deny_hosts = indexes.of_hosts(egress.hosts.deny)
         self._connect_ports = egress.connect_ports
+        self._is_sni_enforced = egress.sni is SniRules.ENFORCE
         self._is_enforced = egress.hosts.mode is HostRules.ENFORCE
         self._own = own
         self._prohibited = _PROHIBITED[AllowedAddresses.ANY if is_internal else egress.addresses]
@@ -148,6 +150,31 @@ class Acl:
             if refusal is not None:
                 exchange.address = ruling.literal
                 raise refusal
+
+    def authorize_hello(self, exchange: Exchange, target: Target, hello: ClientHello | None) -> None:
+        """Lets TLS go on inside of a tunnel, or refuses it for whom it asks for (`egress.sni`).
+
+        A client that names nobody asks for nobody else. Where the CONNECT names an address, the rules on
+        hosts say of the name whether it may be called.
+
+        Args:
+            exchange: gets a note where a refusal is only to be reported.
+            target: of the CONNECT.
+            hello: what the client has said; None is nothing that makes sense.
+
+        Raises:
+            HttpRequestDenied: `sni_denied`; the tunnel stands already, so that nobody is told.
+        """
+        if hello is not None:
+            name = hello.server_name
+            if name is None or name == target.host:
+                return
+            if as_literal(target.host) is not None and self._rule(name, target.port, is_tunnel=True) is _FREE:
+                return
+        if self._is_sni_enforced:
+            raise HttpRequestDenied("egress.sni: the TLS inside asks for another host", reason="sni_denied")
+        if hello is not None:
+            exchange.unenforced = exchange.unenforced or "sni_denied"
 
     def vet(self, address: str, port: int) -> DestinationIpProhibited | None:
         """Whether an address may not be connected to: `deny`, `allow` and its class, then own listeners.

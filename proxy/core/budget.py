@@ -29,8 +29,19 @@ IDLE_CLIENT_BYTES = 8 * KIB
 EXCHANGE_BYTES = 20 * KIB
 # One direction of an exchange, its peer not reading: content that waits, and a transport's buffer.
 STALLED_BYTES = 128 * KIB
+# What TLS adds to a connection that has carried much; and if it stalls, when what was read waits encrypted.
+TLS_BYTES = 64 * KIB
+STALLED_TLS_BYTES = 32 * KIB
+# One set of settings of TLS towards upstreams, with as many CAs as a system has.
+TLS_SETTINGS_BYTES = 1024 * KIB
 TUNNEL_BYTES = 15 * KIB
 STALLED_TUNNEL_BYTES = 185 * KIB
+# Where TLS is intercepted: the libraries for certificates, and what clients are shown, kept by host. OpenSSL
+# remembers sessions with each (1 KiB), which are counted now and then.
+INTERCEPTION_BYTES = 16 * 1024 * KIB
+MOST_LEAVES = 384
+MOST_SESSIONS = 16
+LEAF_BYTES = (24 + MOST_SESSIONS) * KIB
 IDLE_UPSTREAM_BYTES = 4 * KIB
 CIRCUIT_BYTES = 4 * KIB
 NAME_BYTES = 2 * KIB
@@ -79,12 +90,15 @@ def _of_clients(count: int) -> int:
     return 2 * count + min(TURNED_AWAY, count) + min(MAX_RACES, count) * EXTRA_ATTEMPTS
 
 
-def memory_bytes(limits: Limits, entries: int = 0) -> int:
+def memory_bytes(limits: Limits, entries: int = 0, *, intercepts: bool = False) -> int:
     """How much memory the process can take: all tunnels, and else exchanges, stalled in both directions.
+
+    Each may have an upstream that speaks TLS: any client may ask for an `https://` URL.
 
     Args:
         limits: the settings.
         entries: how many there are under `upstreams`.
+        intercepts: whether one of them has `https: intercept`, so that each client may speak TLS as well.
     """
     tunnels = min(limits.max_tunnels, limits.max_connections)
     exchanges = limits.max_connections - tunnels
@@ -92,10 +106,22 @@ def memory_bytes(limits: Limits, entries: int = 0) -> int:
         BASE_BYTES
         + tunnels * (TUNNEL_BYTES + STALLED_TUNNEL_BYTES)
         + exchanges * (EXCHANGE_BYTES + 4 * limits.max_head + 2 * STALLED_BYTES)
+        + limits.max_connections * (TLS_BYTES + STALLED_TLS_BYTES)
         + min(TURNED_AWAY, limits.max_connections) * IDLE_CLIENT_BYTES
-        + limits.idle_total * IDLE_UPSTREAM_BYTES
+        + limits.idle_total * (IDLE_UPSTREAM_BYTES + TLS_BYTES)
         + limits.max_circuits * CIRCUIT_BYTES
+        + (1 + entries) * TLS_SETTINGS_BYTES
         + remembered_bytes(entries)
+        + (interception_bytes(limits) if intercepts else 0)
+    )
+
+
+def interception_bytes(limits: Limits) -> int:
+    """How much more it is where TLS is intercepted."""
+    return (
+        INTERCEPTION_BYTES
+        + limits.max_connections * (TLS_BYTES + STALLED_TLS_BYTES)
+        + MOST_LEAVES * LEAF_BYTES
     )
 
 

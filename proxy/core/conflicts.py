@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 
 from proxy.core.address import canonical
+from proxy.core.host import normalised
+from proxy.core.https import HttpsMode, Tls
 from proxy.core.policy import LEASE_MARGIN_S, CircuitPolicy, Dns, Limits, Listen, Settings, Timeouts
 
 # The part of a token (RFC 9110 section 5.6.2) that also begins a Structured Fields token.
@@ -21,9 +23,7 @@ def conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "listen.reverse", "no routes: say under routes: which upstream gets what"
     if settings.routes and settings.listen.reverse is None:
         yield "routes", "nobody listens for them: set listen.reverse to an address such as 127.0.0.1:3130"
-    for index, route in enumerate(settings.routes):
-        if route.upstream.scheme != "http":
-            yield f"routes[{index}].upstream", "this version speaks only http:// to the upstream of a route"
+    yield from _https_conflicts(settings)
     general = list(_circuit_conflicts("", settings.circuit, settings.timeouts, settings.limits))
     yield from general
     told = {wrong for _, wrong in general}
@@ -34,6 +34,34 @@ def conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
             # What is wrong everywhere is told once; here is what this entry makes wrong.
             if wrong not in told:
                 yield key, wrong
+
+
+def _https_conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
+    intercept = settings.intercept
+    if intercept.private_directory is not None and intercept.ephemeral:
+        yield (
+            "intercept.ephemeral",
+            "a CA in intercept.private_directory is not ephemeral: choose one of both",
+        )
+    for index, upstream in enumerate(settings.upstreams):
+        key = f"upstreams[{index}]"
+        if upstream.https is HttpsMode.INTERCEPT and not (intercept.private_directory or intercept.ephemeral):
+            advice = (
+                "set intercept.private_directory, or intercept.ephemeral: true for a new CA at each start"
+            )
+            yield f"{key}.https", f"a CA is needed, and nothing says where its key is kept: {advice}"
+        tls = upstream.tls.onto(Tls())
+        if tls.client_key is not None and tls.client_cert is None:
+            yield f"{key}.tls.client_key", "the certificate of this key is missing: set tls.client_cert"
+        if tls.server_name is not None and not _is_host(tls.server_name):
+            yield f"{key}.tls.server_name", "expected the name of a host, such as api.example.com"
+
+
+def _is_host(name: str) -> bool:
+    try:
+        return normalised(name) == name.lower()
+    except ValueError:
+        return False
 
 
 def _dns_conflicts(dns: Dns) -> Iterator[tuple[str, str]]:

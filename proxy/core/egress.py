@@ -26,6 +26,16 @@ class HostRules(Enum):
     REPORT = "report"
 
 
+class SniRules(Enum):
+    """Whether a TLS client in a tunnel must name the host of its CONNECT (`egress.sni`).
+
+    `report` lets through one that names another, and counts and logs it.
+    """
+
+    ENFORCE = "enforce"
+    REPORT = "report"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hosts:
     """Which hosts may be named. `deny` beats `allow`."""
@@ -47,6 +57,7 @@ class Egress:
         deny: may not.
         hosts: which hosts may be named, whatever their addresses.
         connect_ports: to which ports a tunnel may lead.
+        sni: whether the name that a client in a tunnel asks for must be that of its CONNECT.
     """
 
     addresses: AllowedAddresses = AllowedAddresses.PUBLIC
@@ -54,3 +65,4 @@ class Egress:
     deny: tuple[Network, ...] = ()
     hosts: Hosts = field(default_factory=Hosts)
     connect_ports: Ports = ANY_PORT
+    sni: SniRules = SniRules.REPORT

@@ -177,6 +177,27 @@ class ConnectionTimeout(ProxyError):
     outcome = failed(FailureKind.CONNECT_TIMEOUT)
 
 
+class TlsProtocolError(ProxyError):
+    """502: TLS with the upstream failed: it speaks none, or no version or cipher that both know."""
+
+    phrase = "TLS failed"
+    outcome = failed(FailureKind.TLS)
+
+
+class TlsCertificateError(ProxyError):
+    """502: the certificate of the upstream is not valid for it: expired, self-signed, for another name."""
+
+    phrase = "Upstream certificate invalid"
+    outcome = failed(FailureKind.TLS)
+
+
+class TlsAlertReceived(ProxyError):
+    """502: the upstream ended the TLS handshake with an alert."""
+
+    phrase = "TLS refused by the upstream"
+    outcome = failed(FailureKind.TLS)
+
+
 class ConnectionTerminated(ProxyError):
     """502: the upstream closed the connection before a whole head of a response."""
 
@@ -256,6 +277,31 @@ class NotAProxyRequest(HttpRequestError):
 
     default_reason = "not_a_proxy_request"
     phrase = "Not a proxy request"
+
+
+class MisdirectedRequest(HttpRequestError):
+    """421: a request inside of a CONNECT is for another authority than that (RFC 9110 section 15.5.20)."""
+
+    status = 421
+    default_reason = "misdirected_request"
+    phrase = "Misdirected request"
+
+
+class ClientTlsFailed(HttpRequestError):
+    """The client's TLS came to nothing where it was to be intercepted; it is closed, nothing can be said."""
+
+    default_reason = "client_tls_failed"
+    phrase = "Client TLS failed"
+
+
+class ClientTlsClosed(ClientTlsFailed):
+    """The client closed the connection in its TLS handshake; some say so that they do not trust the CA."""
+
+
+class CaNotTrusted(ClientTlsFailed):
+    """The client does not accept the certificate that the proxy has made for the upstream."""
+
+    default_reason = "ca_not_trusted"
 
 
 class ClientTimeout(HttpRequestError):

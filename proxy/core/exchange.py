@@ -43,6 +43,19 @@ class Awaited(Enum):
         errors.ConnectionTimeout,
         "the upstream did not accept a connection in time",
     )
+    TLS = (
+        "TLS with the upstream",
+        Side.UPSTREAM,
+        errors.ConnectionTimeout,
+        "the upstream did not finish the TLS handshake in time",
+        failed(FailureKind.TLS),
+    )
+    CLIENT_TLS = (
+        "the client's TLS",
+        Side.CLIENT,
+        errors.ClientTimeout,
+        "the client did not finish the TLS handshake in time",
+    )
     REQUEST_CONTENT = (
         "request content",
         Side.CLIENT,
@@ -119,6 +132,7 @@ class Entry(Enum):
     FORWARD = "forward"
     TUNNEL = "tunnel"
     REVERSE = "reverse"
+    INTERCEPTED = "intercepted"
 
 
 class Source(Enum):
@@ -149,7 +163,9 @@ class Exchange:
         request_bytes, response_bytes: content passed on, without heads and chunk framing.
         begun: the client has received bytes of the answer, so that no other answer can follow.
         ends_by_close: the client takes the end of the connection for the end of the answer.
-        dns_s, connect_s, head_s: how long each phase took, None where there was none.
+        server_name: whom a client in a tunnel has asked for in its TLS (SNI), None if nothing is known.
+        tunnelled_because: why a tunnel was not intercepted although its upstream is to be; None for others.
+        dns_s, connect_s, tls_s, head_s: how long each phase took, None where there was none.
         upstream_s: for how long the upstream has owed so far, in seconds, up to the last change of who owes;
             in a tunnel without the time that connecting took.
         unread_s: for how long the client has read nothing at a time, at most. Meanwhile the upstream was not
@@ -174,8 +190,11 @@ class Exchange:
     reused: bool = False
     request_bytes: int = 0
     response_bytes: int = 0
+    server_name: str | None = None
+    tunnelled_because: str | None = None
     dns_s: float | None = None
     connect_s: float | None = None
+    tls_s: float | None = None
     head_s: float | None = None
     awaited: Awaited = _NOTHING
     owed_since: float = 0.0

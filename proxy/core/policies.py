@@ -9,10 +9,14 @@ from typing import NamedTuple
 
 from proxy.core.acl import NOWHERE, Acl, Indexes, OwnListeners
 from proxy.core.host_pattern import HostPatterns
+from proxy.core.https import HttpsMode, Tls
 from proxy.core.policy import CircuitPolicy, OpenAction, Seconds, Settings, Timeouts, Upstream
+from proxy.core.target import Target
 
 # Peers choose the hosts. Beyond so many the memory starts anew: what it holds is cheap to find again.
 MAX_REMEMBERED = 4096
+# A member is looked up on its class in Python; it is asked in every exchange.
+_ORIGINATE = HttpsMode.ORIGINATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,8 @@ class UpstreamPolicy:
     timeouts: Timeouts
     open_action: OpenAction
     acl: Acl
+    https: HttpsMode
+    tls: Tls
 
 
 class _Pair(NamedTuple):
@@ -33,7 +39,10 @@ class _Pair(NamedTuple):
 
 
 class Policies:
-    """Answers for host and port; for one entry always with the same object.
+    """Answers for host and port.
+
+    For one entry always with the same settings of circuits and the same rules, by which the circuits and the
+    connections of one set of settings are told from those of another.
 
     Args:
         settings: the configuration.
@@ -48,8 +57,14 @@ class Policies:
         self._general = _overlaid(settings, None, own, indexes)
         self.general = self._general.open
         self._patterns = HostPatterns(upstream.match for upstream in settings.upstreams)
+        self._not_intercepted = HostPatterns(settings.intercept.exclude)
         self._entries = [_overlaid(settings, upstream, own, indexes) for upstream in settings.upstreams]
         self._found: dict[tuple[str, int], _Pair] = {}
+
+    @property
+    def tls(self) -> set[Tls]:
+        """How TLS is spoken to upstreams, in all the ways that differ."""
+        return {self.general.tls, *(pair.open.tls for pair in self._entries)}
 
     @property
     def longest_body_idle_s(self) -> float:
@@ -64,6 +79,14 @@ class Policies:
     def _timeouts(self) -> Iterator[Timeouts]:
         yield self.general.timeouts
         yield from (pair.open.timeouts for pair in self._entries)
+
+    def find(self, target: Target) -> tuple[Target, UpstreamPolicy]:
+        """The settings for a target, and the target that they make of it: with `https: originate` another."""
+        policy = self.of(target.host, target.port, is_internal=target.is_internal)
+        if policy.https is _ORIGINATE and target.scheme == "http":
+            target = target.over_tls()
+            policy = self.of(target.host, target.port, is_internal=target.is_internal)
+        return target, policy
 
     def of(self, host: str, port: int, *, is_internal: bool = False) -> UpstreamPolicy:
         """The settings of an upstream.
@@ -82,6 +105,8 @@ class Policies:
     def _look(self, host: str, port: int) -> _Pair:
         place = self._patterns.first(host, port)
         pair = self._general if place is None else self._entries[place]
+        if pair.open.https is HttpsMode.INTERCEPT and self._not_intercepted.match(host, port):
+            pair = _Pair(*(replace(policy, https=HttpsMode.TUNNEL) for policy in pair))
         if len(self._found) >= MAX_REMEMBERED:
             self._found.clear()
         self._found[host, port] = pair
@@ -93,12 +118,15 @@ def _overlaid(settings: Settings, upstream: Upstream | None, own: OwnListeners, 
     timeouts = settings.timeouts
     open_action = settings.open_action
     egress = settings.egress
+    https, tls = HttpsMode.TUNNEL, Tls()
     if upstream is not None:
         circuit = upstream.circuit.onto(circuit)
         timeouts = upstream.timeouts.onto(timeouts)
         open_action = upstream.open_action or open_action
         egress = upstream.egress.onto(egress)
+        https = upstream.https
+        tls = upstream.tls.onto(tls)
     if circuit.probe_lease is None:
         circuit = replace(circuit, probe_lease=Seconds(timeouts.lease_s))
-    policy = UpstreamPolicy(circuit, timeouts, open_action, Acl(egress, own, indexes=indexes))
+    policy = UpstreamPolicy(circuit, timeouts, open_action, Acl(egress, own, indexes=indexes), https, tls)
     return _Pair(policy, replace(policy, acl=Acl(egress, own, is_internal=True, indexes=indexes)))

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from proxy.core.egress import Egress
 from proxy.core.host_pattern import HostPattern
+from proxy.core.https import HttpsMode, Intercept, Tls
 from proxy.core.overlay import Overlay
 from proxy.core.route import Route
 from proxy.core.scope import BY_HOST, CircuitKey
@@ -286,6 +287,8 @@ class Upstream:
     circuit: Overlay[CircuitPolicy] = field(default_factory=Overlay[CircuitPolicy])
     timeouts: Overlay[Timeouts] = field(default_factory=Overlay[Timeouts])
     egress: Overlay[Egress] = field(default_factory=Overlay[Egress])
+    https: HttpsMode = HttpsMode.TUNNEL
+    tls: Overlay[Tls] = field(default_factory=Overlay[Tls])
     open_action: OpenAction | None = None
 
 
@@ -303,6 +306,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     egress: Egress = field(default_factory=Egress)
     dns: Dns = field(default_factory=Dns)
+    intercept: Intercept = field(default_factory=Intercept)
     metrics: Metrics = field(default_factory=Metrics)
     log: Log = field(default_factory=Log)
     drain: Drain = field(default_factory=Drain)

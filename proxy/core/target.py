@@ -14,6 +14,7 @@ from proxy.core.host import normalised, split
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
+_PORT = re.compile(r":[0-9]*\Z")
 _ORIGIN = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?]*)")
 # Dispatchers call the same URLs again and again. Peers choose them, so what is remembered is bounded.
 _LONGEST_REMEMBERED = 256
@@ -46,6 +47,14 @@ class Target(NamedTuple):
     def host_port(self) -> str:
         """The name that answers use."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def over_tls(self) -> "Target":
+        """The same over HTTPS (`https: originate`): port 80 becomes 443, other ports stay."""
+        if self.port != DEFAULT_PORTS["http"]:
+            return self._replace(scheme="https")
+        # However the 80 is written: `:80`, `:080` or `:` (RFC 3986 section 6.2.3) would be another port here.
+        authority = _PORT.sub("", self.authority)
+        return self._replace(scheme="https", port=DEFAULT_PORTS["https"], authority=authority)
 
     @property
     def circuit(self) -> str:

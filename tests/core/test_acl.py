@@ -1,12 +1,14 @@
 """Which hosts, ports and addresses may be called, and what a refusal says."""
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
 from proxy.core.acl import MAX_REMEMBERED, Acl, Indexes, OwnListeners
 from proxy.core.address import IpAddress, Network
-from proxy.core.egress import AllowedAddresses, Egress, HostRules, Hosts
+from proxy.core.client_hello import ClientHello
+from proxy.core.egress import AllowedAddresses, Egress, HostRules, Hosts, SniRules
 from proxy.core.errors import DestinationIpProhibited, HttpRequestDenied, ProxyError
 from proxy.core.exchange import Entry, Exchange
 from proxy.core.host_pattern import HostPattern
@@ -227,6 +229,65 @@ def test_ports_of_tunnels() -> None:
     assert asked(acl, "a", 80, Entry.TUNNEL)[0] == "port_denied"
     assert asked(acl, "a", 80)[0] is None
     assert asked(acl, "a", 80, Entry.REVERSE)[0] is None
+
+
+NO_TLS = object()
+A, ADDRESS = "a.example", "8.8.8.8"
+SNI_RULES = Egress(
+    connect_ports=Ports.parse([443]),
+    hosts=Hosts(
+        allow=patterns("*.example", ADDRESS, "1.1.1.1"), deny=patterns("denied.example", "port.example:443")
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("host", "name", "passes"),
+    [
+        (A, A, True),
+        # Who names nobody asks for nobody else.
+        (A, None, True),
+        (ADDRESS, None, True),
+        (A, "b.example", False),
+        (A, "a.example.", False),
+        (A, ADDRESS, False),
+        (A, NO_TLS, False),
+        (ADDRESS, NO_TLS, False),
+        # Where the CONNECT has no name to compare it with, the rules on hosts say of it.
+        (ADDRESS, "b.example", True),
+        ("2606:4700::1", "b.example", True),
+        (ADDRESS, "denied.example", False),
+        (ADDRESS, "port.example", False),
+        (ADDRESS, "b.invalid", False),
+        (ADDRESS, ADDRESS, True),
+        # An address is no name; it would be another one than that of the CONNECT.
+        (ADDRESS, "1.1.1.1", False),
+    ],
+)
+@pytest.mark.parametrize("rules", SniRules)
+def test_for_whom_tls_inside_of_a_tunnel_may_ask(
+    rules: SniRules, host: str, name: str | object | None, *, passes: bool
+) -> None:
+    acl = Acl(replace(SNI_RULES, sni=rules))
+    exchange = Exchange(Entry.TUNNEL, "CONNECT", 0)
+    target = Target("", host, 443, "", f"{host}:443")
+    hello = ClientHello(name, None) if name is None or isinstance(name, str) else None
+    if passes or rules is SniRules.REPORT:
+        acl.authorize_hello(exchange, target, hello)
+        # What makes no sense as TLS asks for nobody, which there is nothing to report of.
+        assert exchange.unenforced == (None if passes or hello is None else "sni_denied")
+        return
+    with pytest.raises(HttpRequestDenied) as caught:
+        acl.authorize_hello(exchange, target, hello)
+    assert (caught.value.reason, exchange.unenforced) == ("sni_denied", None)
+    assert caught.value.details.startswith("egress.sni")
+
+
+def test_of_two_refusals_that_are_only_reported_the_first_is_told() -> None:
+    acl = Acl(Egress(hosts=Hosts(deny=patterns("a"), mode=HostRules.REPORT)))
+    reason, exchange = asked(acl, "a", 443, Entry.TUNNEL)
+    acl.authorize_hello(exchange, Target("", "a", 443, "", "a:443"), ClientHello("b", None))
+    assert (reason, exchange.unenforced) == (None, "host_denied")
 
 
 def test_a_denied_ipv4_network_has_no_loopback_of_ipv6_in_it() -> None:

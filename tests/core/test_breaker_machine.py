@@ -228,7 +228,13 @@ class BreakerMachine(RuleBasedStateMachine):
     @rule(
         held=held,
         awaited=st.sampled_from(
-            [Awaited.CONNECTION, Awaited.RESPONSE_HEAD, Awaited.REQUEST_CONTENT, Awaited.ADDRESS]
+            [
+                Awaited.CONNECTION,
+                Awaited.TLS,
+                Awaited.RESPONSE_HEAD,
+                Awaited.REQUEST_CONTENT,
+                Awaited.ADDRESS,
+            ]
         ),
     )
     def wait_for(self, held: Held, awaited: Awaited) -> None:

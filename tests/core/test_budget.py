@@ -14,6 +14,7 @@ from proxy.core.budget import (
     Clamped,
     descriptors,
     fitted,
+    interception_bytes,
     memory_bytes,
 )
 from proxy.core.policy import Limits
@@ -80,5 +81,7 @@ def test_memory_grows_with_each_limit() -> None:
         limits = Limits()
         assert memory_bytes(replace(limits, **{name: 2 * getattr(limits, name)})) > least
     assert memory_bytes(Limits(), entries=1) > least
+    assert memory_bytes(Limits(), intercepts=True) == least + interception_bytes(Limits())
+    assert interception_bytes(Limits(max_connections=4000)) > interception_bytes(Limits())
     # More tunnels than clients there cannot be.
     assert memory_bytes(Limits(max_tunnels=2000)) == memory_bytes(Limits(max_tunnels=9000))

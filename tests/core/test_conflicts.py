@@ -4,6 +4,7 @@ import pytest
 
 from proxy.core.conflicts import conflicts
 from proxy.core.host_pattern import HostPattern
+from proxy.core.https import HttpsMode, Intercept
 from proxy.core.overlay import Overlay
 from proxy.core.policy import (
     CircuitPolicy,
@@ -25,6 +26,10 @@ def test_the_defaults_have_no_conflicts() -> None:
 
 def upstream(circuit: dict[str, object], timeouts: dict[str, object] | None = None) -> tuple[Upstream, ...]:
     return (Upstream(match=HostPattern("a"), circuit=Overlay(circuit), timeouts=Overlay(timeouts or {})),)
+
+
+def over_tls(https: HttpsMode, **tls: object) -> tuple[Upstream, ...]:
+    return (Upstream(match=HostPattern("a"), https=https, tls=Overlay(tls)),)
 
 
 HERE = Endpoint("127.0.0.1", 3130)
@@ -54,11 +59,47 @@ def route(url: str) -> Route:
         (Settings(routes=(route("http://a"),)), ["routes"]),
         (Settings(listen=Listen(reverse=HERE), routes=(route("http://a"),)), []),
         (Settings(listen=Listen(reverse=Endpoint("0.0.0.0", 1)), routes=(route("http://a"),)), []),
+        (Settings(listen=Listen(reverse=HERE), routes=(route("http://a"), route("https://a"))), []),
+        (Settings(intercept=Intercept(ephemeral=True)), []),
+        (Settings(intercept=Intercept(private_directory="ca")), []),
+        (Settings(intercept=Intercept(private_directory="ca", ephemeral=True)), ["intercept.ephemeral"]),
+        (Settings(upstreams=over_tls(HttpsMode.INTERCEPT)), ["upstreams[0].https"]),
         (
-            Settings(listen=Listen(reverse=HERE), routes=(route("http://a"), route("https://a"))),
-            ["routes[1].upstream"],
+            Settings(
+                intercept=Intercept(directory="shared"),
+                upstreams=(*upstream({}), *over_tls(HttpsMode.INTERCEPT)),
+            ),
+            ["upstreams[1].https"],
         ),
-        (Settings(routes=(route("https://a"),)), ["routes", "routes[0].upstream"]),
+        (
+            Settings(
+                intercept=Intercept(private_directory="ca"),
+                upstreams=over_tls(HttpsMode.INTERCEPT),
+            ),
+            [],
+        ),
+        (
+            Settings(intercept=Intercept(ephemeral=True), upstreams=over_tls(HttpsMode.INTERCEPT)),
+            [],
+        ),
+        (Settings(upstreams=over_tls(HttpsMode.ORIGINATE)), []),
+        (
+            Settings(upstreams=over_tls(HttpsMode.ORIGINATE, client_key="me.key")),
+            ["upstreams[0].tls.client_key"],
+        ),
+        (Settings(upstreams=over_tls(HttpsMode.ORIGINATE, client_cert="me.pem")), []),
+        (Settings(upstreams=over_tls(HttpsMode.TUNNEL, client_cert="me.pem", client_key="me.key")), []),
+        *[
+            (Settings(upstreams=over_tls(HttpsMode.TUNNEL, server_name=name)), [])
+            for name in (None, "api.example.com", "API.example.com", "192.0.2.1", "2001:db8::1")
+        ],
+        *[
+            (
+                Settings(upstreams=over_tls(HttpsMode.TUNNEL, server_name=name)),
+                ["upstreams[0].tls.server_name"],
+            )
+            for name in ("", "a b", "a:443", "api.example.com.", "https://a", "127.1", "*.example.com")
+        ],
         (Settings(circuit=CircuitPolicy(open=Seconds(301))), ["circuit.open_max"]),
         (Settings(circuit=CircuitPolicy(probe_lease=Seconds(49.9))), ["circuit.probe_lease"]),
         (Settings(circuit=CircuitPolicy(probe_lease=Seconds(50))), []),

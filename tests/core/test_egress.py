@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from proxy.core.address import Network
-from proxy.core.egress import AllowedAddresses, Egress, HostRules, Hosts
+from proxy.core.egress import AllowedAddresses, Egress, HostRules, Hosts, SniRules
 from proxy.core.host_pattern import HostPattern
 from proxy.core.ports import ANY_PORT
 
@@ -16,6 +16,7 @@ def test_public_addresses_of_any_host_at_any_port_unless_something_is_written() 
     assert (egress.allow, egress.deny) == ((), ())
     assert egress.hosts == Hosts(allow=(HostPattern("*"),), deny=(), mode=HostRules.ENFORCE)
     assert egress.connect_ports == ANY_PORT
+    assert egress.sni is SniRules.REPORT
 
 
 @pytest.mark.parametrize("host", ["a", "a.example", "192.0.2.1", "2001:db8::1"])
@@ -26,6 +27,7 @@ def test_any_host_may_be_named_unless_something_is_written(host: str) -> None:
 def test_the_words_of_the_file() -> None:
     assert [one.value for one in AllowedAddresses] == ["public", "no-metadata", "any"]
     assert [one.value for one in HostRules] == ["enforce", "report"]
+    assert [one.value for one in SniRules] == ["enforce", "report"]
 
 
 def test_a_policy_is_a_value() -> None:

@@ -61,6 +61,7 @@ REFUSED = failed(FailureKind.REFUSED)
 UNREACHABLE = failed(FailureKind.UNREACHABLE)
 CONNECT_TIMEOUT = failed(FailureKind.CONNECT_TIMEOUT)
 RESPONSE_TIMEOUT = failed(FailureKind.RESPONSE_TIMEOUT)
+TLS = failed(FailureKind.TLS)
 RESET = failed(FailureKind.RESET)
 MALFORMED = failed(FailureKind.MALFORMED)
 TRUNCATED = failed(FailureKind.TRUNCATED)
@@ -93,6 +94,9 @@ ROWS = [
     Row(errors.ConnectionRefused, "connection_refused", 502, 502, "", REFUSED),
     Row(errors.DestinationIpUnroutable, "destination_ip_unroutable", 502, 502, "", UNREACHABLE),
     Row(errors.ConnectionTimeout, "connection_timeout", 504, 504, "", CONNECT_TIMEOUT),
+    Row(errors.TlsProtocolError, "tls_protocol_error", 502, 502, "", TLS),
+    Row(errors.TlsCertificateError, "tls_certificate_error", 502, 502, "", TLS),
+    Row(errors.TlsAlertReceived, "tls_alert_received", 502, 502, "", TLS),
     Row(errors.ConnectionTerminated, "connection_terminated", 502, 502, "", RESET),
     Row(errors.KeptAliveClosed, "connection_terminated", 502, 502, "", NEUTRAL),
     Row(errors.ConnectionReadTimeout, "connection_read_timeout", 504, 504, "", TRUNCATED),
@@ -103,6 +107,10 @@ ROWS = [
     Row(errors.TargetTooLong, "http_request_error", 414, 414, "target_too_long", NEUTRAL),
     Row(errors.VersionNotSupported, "http_request_error", 505, 505, "unknown_version", NEUTRAL),
     Row(errors.NotAProxyRequest, "http_request_error", 400, 400, "not_a_proxy_request", NEUTRAL),
+    Row(errors.MisdirectedRequest, "http_request_error", 421, 421, "misdirected_request", NEUTRAL),
+    Row(errors.ClientTlsFailed, "http_request_error", 400, 400, "client_tls_failed", NEUTRAL),
+    Row(errors.ClientTlsClosed, "http_request_error", 400, 400, "client_tls_failed", NEUTRAL),
+    Row(errors.CaNotTrusted, "http_request_error", 400, 400, "ca_not_trusted", NEUTRAL),
     Row(errors.ClientTimeout, "http_request_error", 408, 408, "client_timeout", NEUTRAL),
     Row(errors.HttpResponseTimeout, "http_response_timeout", 504, 504, "", RESPONSE_TIMEOUT),
     Row(errors.HttpResponseIncomplete, "http_response_incomplete", 502, 502, "", TRUNCATED),

@@ -30,6 +30,20 @@ ROWS = [
         failed(FailureKind.CONNECT_TIMEOUT),
     ),
     Row(
+        Awaited.TLS,
+        "upstream",
+        errors.ConnectionTimeout,
+        "the upstream did not finish the TLS handshake in time",
+        failed(FailureKind.TLS),
+    ),
+    Row(
+        Awaited.CLIENT_TLS,
+        "client",
+        errors.ClientTimeout,
+        "the client did not finish the TLS handshake in time",
+        NEUTRAL,
+    ),
+    Row(
         Awaited.REQUEST_CONTENT,
         "client",
         errors.ClientTimeout,
@@ -124,7 +138,9 @@ def test_a_new_exchange_waits_for_nothing() -> None:
 def test_a_new_exchange_knows_nothing() -> None:
     exchange = begun()
     assert (exchange.target, exchange.address, exchange.status, exchange.error) == (None, None, None, None)
-    assert (exchange.dns_s, exchange.connect_s, exchange.head_s) == (None, None, None)
+    phases = (exchange.dns_s, exchange.connect_s, exchange.tls_s, exchange.head_s)
+    assert phases == (None, None, None, None)
+    assert (exchange.server_name, exchange.tunnelled_because) == (None, None)
     assert (exchange.request_bytes, exchange.response_bytes) == (0, 0)
     assert (exchange.source, exchange.outcome, exchange.body) == (Source.PROXY, NEUTRAL, NO_BODY)
     assert (exchange.client_left, exchange.begun, exchange.reused) == (False, False, False)
@@ -195,6 +211,8 @@ def test_a_wait_may_be_for_ever() -> None:
         ([(101.0, Awaited.RESPONSE_HEAD), (105.0, Awaited.NOTHING)], 4.0),
         ([(101.0, Awaited.ADDRESS), (105.0, Awaited.NOTHING)], 0.0),
         ([(101.0, Awaited.CONNECTION), (102.0, Awaited.RESPONSE_HEAD), (105.0, Awaited.NOTHING)], 4.0),
+        ([(101.0, Awaited.CONNECTION), (102.0, Awaited.TLS), (105.0, Awaited.NOTHING)], 4.0),
+        ([(101.0, Awaited.CLIENT_TLS), (102.0, Awaited.TLS), (105.0, Awaited.NOTHING)], 3.0),
         ([(101.0, Awaited.CONNECTION), (102.0, Awaited.REQUEST_CONTENT), (105.0, Awaited.NOTHING)], 1.0),
         ([(101.0, Awaited.CLIENT_WINDOW), (102.0, Awaited.RESPONSE_CONTENT), (105.0, Awaited.NOTHING)], 3.0),
         # A tunnel begins anew: connecting is not what its far end owed.

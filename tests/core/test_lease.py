@@ -17,6 +17,8 @@ END = 80.0
         (Awaited.NOTHING, None),
         (Awaited.ADDRESS, None),
         (Awaited.CONNECTION, FailureKind.CONNECT_TIMEOUT),
+        (Awaited.TLS, FailureKind.TLS),
+        (Awaited.CLIENT_TLS, None),
         (Awaited.REQUEST_CONTENT, None),
         (Awaited.UPSTREAM_WINDOW, FailureKind.RESPONSE_TIMEOUT),
         (Awaited.RESPONSE_HEAD, FailureKind.RESPONSE_TIMEOUT),

@@ -192,6 +192,7 @@ def test_the_probe_of_an_endpoint_says_nothing_before_there_is_a_connection() ->
     ("awaited", "host", "endpoint"),
     [
         (Awaited.CONNECTION, OPEN, HALF_OPEN),
+        (Awaited.TLS, OPEN, HALF_OPEN),
         (Awaited.RESPONSE_HEAD, OPEN, OPEN),
         (Awaited.ADDRESS, HALF_OPEN, HALF_OPEN),
     ],

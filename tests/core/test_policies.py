@@ -4,13 +4,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 
+import pytest
+
 from proxy.core.acl import OwnListeners
 from proxy.core.address import Network
 from proxy.core.egress import AllowedAddresses, Egress
 from proxy.core.host_pattern import HostPattern
+from proxy.core.https import HttpsMode, Intercept, Tls, TlsVersion
 from proxy.core.overlay import Overlay
 from proxy.core.policies import MAX_REMEMBERED, Policies
 from proxy.core.policy import CircuitPolicy, OpenAction, Seconds, Settings, Timeouts, Upstream
+from proxy.core.target import Target, from_absolute_form, from_authority_form
 
 
 def entry(match: str, circuit: dict[str, object], timeouts: dict[str, object] | None = None) -> Upstream:
@@ -178,3 +182,127 @@ def test_peers_cannot_make_it_remember_for_ever() -> None:
     for number in range(MAX_REMEMBERED + 2):
         assert policies.of(f"host{number}", 80).circuit.open == Seconds(1 if number == 1 else 30)
     assert policies.of("host1", 80).circuit.open == Seconds(1)
+
+
+# HTTPS.
+
+
+def over_tls(match: str, https: HttpsMode = HttpsMode.TUNNEL, **tls: object) -> Upstream:
+    return Upstream(match=HostPattern.parse(match), https=https, tls=Overlay(tls))
+
+
+def test_an_entry_says_how_tls_is_spoken_and_keeps_what_it_does_not_set() -> None:
+    policies = Policies(
+        Settings(
+            upstreams=(
+                over_tls("a", HttpsMode.ORIGINATE, ca="private.pem", min_version=TlsVersion.TLS_1_3),
+                over_tls("b"),
+            )
+        )
+    )
+    of_a = policies.of("a", 443)
+    assert of_a.https is HttpsMode.ORIGINATE
+    assert of_a.tls == Tls(ca="private.pem", min_version=TlsVersion.TLS_1_3)
+    for host in ("b", "c"):
+        assert (policies.of(host, 443).https, policies.of(host, 443).tls) == (HttpsMode.TUNNEL, Tls())
+
+
+def test_all_the_ways_in_which_tls_is_spoken() -> None:
+    """Files are read, and contexts made, once for each of them."""
+    assert Policies(Settings()).tls == {Tls()}
+    upstreams = (over_tls("a", ca="one"), over_tls("b", ca="one"), over_tls("c", ca="two"), over_tls("d"))
+    policies = Policies(Settings(upstreams=upstreams))
+    assert policies.tls == {Tls(), Tls(ca="one"), Tls(ca="two")}
+
+
+ORIGINATED = Policies(
+    Settings(
+        upstreams=(
+            Upstream(match=HostPattern.parse("own.example:443"), circuit=Overlay({"open": Seconds(443)})),
+            Upstream(
+                match=HostPattern.parse("*.example"),
+                https=HttpsMode.ORIGINATE,
+                circuit=Overlay({"open": Seconds(80)}),
+            ),
+        )
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("sent", "found"),
+    [
+        ("http://a.example/x?y", Target("https", "a.example", 443, "/x?y", "a.example")),
+        ("http://a.example:80/", Target("https", "a.example", 443, "/", "a.example")),
+        # Other ports stay: what speaks HTTPS there is not known to be at 443.
+        ("http://a.example:8080/", Target("https", "a.example", 8080, "/", "a.example:8080")),
+        ("http://a.example:443/", Target("https", "a.example", 443, "/", "a.example:443")),
+        # What asks for HTTPS itself needs no help.
+        ("https://a.example/", Target("https", "a.example", 443, "/", "a.example")),
+        ("https://a.example:80/", Target("https", "a.example", 80, "/", "a.example:80")),
+        # No entry, or one that says nothing of it.
+        ("http://b/", Target("http", "b", 80, "/", "b")),
+    ],
+)
+def test_what_is_sent_over_http_goes_on_over_https_where_it_is_originated(sent: str, found: Target) -> None:
+    target, policy = ORIGINATED.find(from_absolute_form(sent, "GET"))
+    assert target == found
+    assert policy is ORIGINATED.of(found.host, found.port)
+
+
+def test_a_tunnel_is_not_originated() -> None:
+    connect = from_authority_form("a.example:80")
+    assert ORIGINATED.find(connect) == (connect, ORIGINATED.of("a.example", 80))
+
+
+def test_the_settings_are_those_of_the_new_target() -> None:
+    target, policy = ORIGINATED.find(from_absolute_form("http://own.example/", "GET"))
+    assert (target.scheme, target.port) == ("https", 443)
+    assert (policy.circuit.open, policy.https) == (Seconds(443), HttpsMode.TUNNEL)
+    _, policy = ORIGINATED.find(from_absolute_form("http://other.example/", "GET"))
+    assert (policy.circuit.open, policy.https) == (Seconds(80), HttpsMode.ORIGINATE)
+
+
+def test_an_internal_target_stays_internal() -> None:
+    for host in ("a.example", "b"):
+        sent = from_absolute_form(f"http://{host}/", "GET")._replace(is_internal=True)
+        target, policy = ORIGINATED.find(sent)
+        assert target.is_internal
+        assert policy is ORIGINATED.of(target.host, target.port, is_internal=True)
+        assert policy is not ORIGINATED.of(target.host, target.port)
+
+
+def test_what_is_excluded_is_tunnelled_and_keeps_all_else() -> None:
+    intercepted = over_tls("*.example", HttpsMode.INTERCEPT, ca="private.pem")
+    originated = over_tls("*.net", HttpsMode.ORIGINATE)
+    exclude = tuple(map(HostPattern.parse, ("a.example", "b.example:8443", "*.net", "*.org")))
+    policies = Policies(
+        Settings(intercept=Intercept(exclude=exclude), upstreams=(intercepted, originated)),
+    )
+    modes = {
+        (host, port): policies.of(host, port).https
+        for host, port in (
+            ("a.example", 443),
+            ("b.example", 8443),
+            ("b.example", 443),
+            ("c.example", 443),
+            # What is not intercepted anyway.
+            ("a.net", 443),
+            ("a.org", 443),
+        )
+    }
+    assert list(modes.values()) == [
+        HttpsMode.TUNNEL,
+        HttpsMode.TUNNEL,
+        HttpsMode.INTERCEPT,
+        HttpsMode.INTERCEPT,
+        HttpsMode.ORIGINATE,
+        HttpsMode.TUNNEL,
+    ]
+    for is_internal in (False, True):
+        excluded = policies.of("a.example", 443, is_internal=is_internal)
+        assert excluded.https is HttpsMode.TUNNEL
+        other = policies.of("c.example", 443, is_internal=is_internal)
+        assert replace(excluded, https=HttpsMode.INTERCEPT) == other
+        # Connections are kept apart by it, and it is the same upstream's.
+        assert excluded.acl is other.acl

@@ -2,10 +2,9 @@
 
 import pytest
 
-from proxy.core.policy import (
-    CircuitPolicy,
-    Endpoint,
-)
+from proxy.core.host_pattern import HostPattern
+from proxy.core.https import HttpsMode, Tls
+from proxy.core.policy import CircuitPolicy, Endpoint, Upstream
 from proxy.core.scope import BY_HOST, CircuitKey
 from proxy.core.statuses import Statuses
 
@@ -44,3 +43,9 @@ def test_the_defaults_of_a_circuit() -> None:
 )
 def test_which_statuses_throttle(key: str, throttle: Statuses | None, throttled: Statuses) -> None:
     assert CircuitPolicy(key=CircuitKey.parse(key), throttle_statuses=throttle).throttled == throttled
+
+
+def test_an_upstream_is_tunnelled_to_unless_something_is_written() -> None:
+    upstream = Upstream(match=HostPattern("a"))
+    assert upstream.https is HttpsMode.TUNNEL
+    assert upstream.tls.onto(Tls()) == Tls()

@@ -257,6 +257,35 @@ def test_host_port_is_the_key_of_the_circuit(sent: str, host_port: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("authority", "port", "over_tls"),
+    [
+        # Port 80, however it is written, becomes 443, which https:// needs not name.
+        ("h", 443, "h"),
+        ("h:80", 443, "h"),
+        ("h:080", 443, "h"),
+        ("h:", 443, "h"),
+        ("H.example.", 443, "H.example."),
+        ("[::1]", 443, "[::1]"),
+        ("[::1]:", 443, "[::1]"),
+        ("[::1]:80", 443, "[::1]"),
+        ("[2001:db8::80]", 443, "[2001:db8::80]"),
+        # Other ports stay.
+        ("h:8080", 8080, "h:8080"),
+        ("h:443", 443, "h:443"),
+        ("h:8", 8, "h:8"),
+        ("[::1]:8080", 8080, "[::1]:8080"),
+    ],
+)
+def test_the_same_over_tls(authority: str, port: int, over_tls: str) -> None:
+    for is_internal in (False, True):
+        target = from_absolute_form(f"http://{authority}/a?b", "GET")._replace(is_internal=is_internal)
+        expected = target._replace(scheme="https", port=port, authority=over_tls)
+        assert target.over_tls() == expected
+        again = from_absolute_form(f"https://{over_tls}/a?b", "GET")
+        assert again._replace(is_internal=is_internal) == expected
+
+
+@pytest.mark.parametrize(
     ("sent", "circuit", "internal"),
     [
         ("Example.com:443", "example.com:443", "example.com:443+internal"),

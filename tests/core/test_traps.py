@@ -40,7 +40,9 @@ def leave(rig: Rig, awaited: Awaited, started: float, after_s: float) -> None:
         )
 
 
-@pytest.mark.parametrize("awaited", [Awaited.CONNECTION, Awaited.RESPONSE_HEAD, Awaited.TUNNEL_FIRST_BYTES])
+@pytest.mark.parametrize(
+    "awaited", [Awaited.CONNECTION, Awaited.TLS, Awaited.RESPONSE_HEAD, Awaited.TUNNEL_FIRST_BYTES]
+)
 def test_trap_a_client_that_always_leaves_before_our_timeouts_keeps_a_dead_upstream_closed_for_ever(
     awaited: Awaited,
 ) -> None:
