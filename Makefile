@@ -9,7 +9,7 @@ WIRE := tests/wire tests/faults tests/fuzz tests/process tests/scale
 WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check format test test-system fuzz mutants bench-core bench-forward bench-memory errors classes pictures clean
+.PHONY: help run demo check format test test-system fuzz mutants bench-core bench-forward bench-https bench-leaves bench-memory errors classes pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,7 +20,7 @@ $(BIN)/python:
 	$(PIP) install --upgrade 'pip>=25.1'
 
 $(VENV)/.run: pyproject.toml | $(BIN)/python
-	$(PIP) install --editable .
+	$(PIP) install --editable '.[intercept]'
 	@touch $@
 
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
@@ -28,7 +28,7 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
-	$(PIP) install --editable '.[demo]' --group check --group test
+	$(PIP) install --editable '.[demo,intercept]' --group check --group test
 	@touch $@
 
 $(VENV)/.bench: pyproject.toml | $(BIN)/python
@@ -72,6 +72,12 @@ bench-core: $(VENV)/.bench ## how long the circuits take to decide (ARGS=--fast 
 bench-forward: $(VENV)/.run ## what forwarding costs beside a plain aiohttp proxy (ARGS="--rounds 3" for rough figures)
 	$(BIN)/python bench/forward/bench_forward.py $(ARGS)
 
+bench-https: $(VENV)/.dev ## what a request costs plain, tunnelled, intercepted and originated (ARGS="--rounds 3" for rough figures)
+	PYTHONPATH=bench/forward $(BIN)/python bench/https/bench_https.py $(ARGS)
+
+bench-leaves: $(VENV)/.run ## what a leaf certificate costs in time and memory (ARGS="--leaves 1000" for more of them)
+	$(BIN)/python bench/leaves/bench_leaves.py $(ARGS)
+
 bench-memory: $(VENV)/.dev ## what each kind of peer costs in memory (ARGS="--only tunnel" for some of them)
 	PYTHONPATH=tests $(BIN)/python bench/memory/bench_memory.py $(ARGS)
 
@@ -81,8 +87,9 @@ errors: $(VENV)/.dev ## write docs/errors.md anew, from the table of faults in t
 classes: $(VENV)/.run ## write the tables of docs/egress.md anew, from those of the program
 	$(BIN)/python docs/classes.py
 
-pictures: $(VENV)/.run ## draw the pictures of docs/circuits.md anew
+pictures: $(VENV)/.run ## draw the pictures of docs/circuits.md and docs/https.md anew
 	$(BIN)/python docs/draw.py
+	$(BIN)/python docs/sequences.py
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache tests/system/node/node_modules

@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
 
 from aiohttp import web
 
+from proxy import files
 from proxy.control import log
+from proxy.control.access_log import AccessLog
 from proxy.control.admin import application
 from proxy.control.credentials_file import CredentialsFile
 from proxy.control.metrics import Metrics
@@ -32,9 +33,10 @@ from proxy.wire.dialer import Dialer
 from proxy.wire.forward import Forwarding
 from proxy.wire.handler import Handler
 from proxy.wire.heads import Heads
+from proxy.wire.intercept import Interception
 from proxy.wire.listener import Clients, Listener
 from proxy.wire.local import is_local
-from proxy.wire.naming import Naming
+from proxy.wire.naming import ByRequest, ByRoute, Naming
 from proxy.wire.pool import Pool
 from proxy.wire.resolver import Resolver
 from proxy.wire.tunnels import Tunnels
@@ -63,7 +65,7 @@ class Sidecar:
         on_exchange: told of each exchange at its end, beside metrics and log; must not raise.
 
     Raises:
-        ConfigError: `listen.credentials_file` cannot be used.
+        ConfigError: a file that the settings name cannot be used.
     """
 
     def __init__(
@@ -89,12 +91,16 @@ class Sidecar:
         self._own = OwnListeners(is_local)
         self._policies = Policies(settings, self._own)
         self._resolver = Resolver(settings.dns, self._policies.longest_dns_s, clock)
-        dialer = Dialer(self._resolver, clock)
+        dialer = Dialer(self._resolver, clock, files.upstream_tls(settings))
         self.pool = Pool(dialer, clock, settings.limits, settings.timeouts.upstream_idle)
         heads = Heads(self.name, via=settings.via)
-        self.tunnels = Tunnels(dialer, clock, settings.limits)
+        self.tunnels = Tunnels(dialer, self.pool, clock, settings.limits)
         forwarding = Forwarding(self.pool, self.tunnels, clock, settings.limits, heads)
         self.deadlines = Deadlines(clock, self._tick)
+        self._leaves = files.leaves(settings)
+        intercept = None
+        if self._leaves is not None:
+            intercept = Interception(self._leaves, settings.limits, settings.timeouts, clock).open
         self.handler = Handler(
             name=self.name,
             circuits=self.circuits,
@@ -103,8 +109,10 @@ class Sidecar:
             carries={
                 Entry.FORWARD: forwarding.carry,
                 Entry.REVERSE: forwarding.carry,
+                Entry.INTERCEPTED: forwarding.carry,
                 Entry.TUNNEL: self.tunnels.carry,
             },
+            intercept=intercept,
             report=self._report,
             clock=clock,
         )
@@ -112,7 +120,7 @@ class Sidecar:
         self.listeners = {"listen.proxy": self._listener(None)}
         if settings.listen.reverse is not None:
             self.listeners["listen.reverse"] = self._listener(Routes(settings.routes))
-        self._access = log.AccessLog(settings.log)
+        self._access = AccessLog(settings.log, settings.intercept.directory)
         self.metrics = Metrics(
             self.circuits,
             clock=clock,
@@ -132,11 +140,9 @@ class Sidecar:
     def _listener(self, routes: Routes | None) -> Listener:
         # Routes lead only where the configuration says, so whoever may call them need not be asked.
         authenticate = None if routes is not None or self._credentials is None else self._credentials.check
-        naming = Naming(self.name, self.settings.limits.max_head, routes, authenticate)
-        entry = Entry.FORWARD if routes is None else Entry.REVERSE
-        return Listener(
-            partial(self.handler.handle, naming), self.handler, self.clients, self.settings.limits, entry
-        )
+        names = ByRequest() if routes is None else ByRoute(routes)
+        naming = Naming(self.name, self.settings.limits.max_head, names, authenticate)
+        return Listener(self.handler.handle, self.handler, self.clients, self.settings.limits, naming)
 
     @property
     def proxy_port(self) -> int:
@@ -234,6 +240,8 @@ class Sidecar:
             await listener.shutdown(_LAST_WORDS_S)
         self.deadlines.stop()
         self.pool.close()
+        if self._leaves is not None:
+            self._leaves.close()
         await self._admin.cleanup()
         await self._resolver.close()
 
@@ -286,6 +294,7 @@ async def run(settings: Settings) -> None:
     gc.set_threshold(*_GC_THRESHOLDS)
     log.started(sidecar.name, sidecar.addresses)
     log.egress(settings)
+    log.https(settings)
     await stopping.wait()
     log.draining(settings.drain.timeout)
     draining = asyncio.create_task(sidecar.drain())

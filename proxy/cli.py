@@ -13,11 +13,11 @@ import uvloop
 
 from proxy import __version__
 from proxy.app import ListenError, run
-from proxy.control import credentials_file
 from proxy.control.config import ConfigError, load
 from proxy.core.credentials import NAME_NOUN, is_name, line_of
 from proxy.core.egress import AllowedAddresses
 from proxy.core.policy import Settings
+from proxy.files import check
 
 # Exit codes: what systemd, Kubernetes and scripts see.
 LISTEN_FAILED = 1
@@ -46,8 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run(settings)
         if command == "check":
             settings = _load(arguments.file, None)
-            if settings.listen.credentials_file is not None:
-                credentials_file.read(settings.listen.credentials_file)
+            check(settings)
             sys.stdout.write(f"{arguments.file}: ok\n")
             return 0
         if command == "demo":
@@ -76,12 +75,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=[choice.value for choice in AllowedAddresses],
         help="which addresses may be called (egress.addresses)",
     )
-    check = commands.add_parser(
+    checked = commands.add_parser(
         "check",
         help="check a configuration file",
         description="Check a configuration file and list all faults.",
     )
-    check.add_argument("file", type=Path, metavar="FILE")
+    checked.add_argument("file", type=Path, metavar="FILE")
     demo = commands.add_parser(
         "demo",
         help="watch three upstreams in the terminal",

@@ -21,6 +21,8 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 # After so many tests, what they have left for good (their reports, mostly) is set aside as well.
 _TESTS_BETWEEN = 50
+# A name of a test longer than this says nothing.
+_LONG = 40
 _ended = itertools.count(1)
 
 
@@ -38,3 +40,8 @@ def pytest_runtest_logfinish() -> None:
 def _set_aside() -> None:
     gc.collect()
     gc.freeze()
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Names long bytes by their length: some are drawn anew in each process, and none can be read."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) and len(val) > _LONG else None

@@ -22,8 +22,9 @@ MAY_IMPORT = {
     "wire": {"", "core"},
     "control": {"", "core"},
     "store": {"", "core"},
-    "app": {"", "core", "wire", "control", "store"},
-    "cli": {"", "core", "control", "app", "demo"},
+    "app": {"", "core", "wire", "control", "store", "files"},
+    "files": {"", "core", "wire", "control"},
+    "cli": {"", "core", "control", "app", "demo", "files"},
     "demo": {"", "core", "control", "app"},
     "__main__": {"cli"},
     "__init__": set(),
@@ -65,7 +66,9 @@ WITHOUT_TWIN = {
 # Modules that are longer than MAX_LINES: up to how many lines, and why.
 LONGER = {
     "core/breaker.py": (450, "one state machine, read in one go"),
-    "wire/client.py": (376, "one subclass of aiohttp's, whose every method works on the same connection"),
+    "core/errors.py": (400, "one tree, a few lines for each class"),
+    "wire/client.py": (395, "one subclass of aiohttp's, whose every method works on the same connection"),
+    "wire/tls.py": (450, "one connection: the protocol of its one side and the transport of the other"),
 }
 NO_NAMES = {"helper", "helpers", "manager", "managers", "util", "utils"}
 
@@ -337,6 +340,12 @@ def test_twins(layer: str) -> None:
     excused = {path for path in WITHOUT_TWIN if path.startswith(f"{layer}/")}
     assert missing - excused == set()
     assert excused - missing == set(), "take what has a twin now, or is gone, out of WITHOUT_TWIN"
+
+
+def test_every_module_is_named_in_the_page() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    modules = {path.relative_to(ROOT / "proxy").as_posix() for path in (ROOT / "proxy").rglob("*.py")}
+    assert {name for name in modules if "__" not in name and f"{name}`" not in page} == set()
 
 
 def test_a_twin_can_be_missing() -> None:

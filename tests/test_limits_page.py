@@ -14,7 +14,12 @@ def test_the_page_and_the_manifest_are_in_step_with_the_defaults() -> None:
     page = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
     most = memory_bytes(Limits())
     assert f"**{math.ceil(most / MIB)} MiB**" in page
+    intercepting = memory_bytes(Limits(), intercepts=True)
+    assert f"**{math.ceil(intercepting / MIB)} MiB**" in page
+    assert f"{math.ceil((intercepting - most) / MIB)} MiB more" in page
     assert f"{descriptors(Limits())} with the defaults" in page
     manifest = (ROOT / "deploy" / "sidecar.yaml").read_text(encoding="utf-8")
-    assert "limits: {memory: 768Mi}" in manifest
-    assert most <= 768 * MIB
+    assert "limits: {memory: 1024Mi}" in manifest
+    assert most <= 1024 * MIB
+    assert "1280Mi with interception" in manifest
+    assert intercepting <= 1280 * MIB

@@ -181,10 +181,10 @@ def convert(text: str, value: Scalar, leaf: type, bounds: Range | None) -> objec
         Unfit: if the value is not of that type or not within the bounds.
     """
     shape = shape_of(leaf)
-    if leaf is str and value is not None:
-        value = text  # where text is expected, 5 and true are text as well
+    # Where text or a word is expected, 5, 1.2 and true are that as well.
+    taken = text if value is not None and (leaf is str or issubclass(leaf, Enum)) else value
     try:
-        converted: Any = shape.parse(value) if shape.parse else msgspec.convert(value, leaf)
+        converted: Any = shape.parse(taken) if shape.parse else msgspec.convert(taken, leaf)
     except (_Misread, msgspec.ValidationError, UnicodeEncodeError) as error:
         # UnicodeEncodeError: half a surrogate pair ("\uD800", or a variable in Latin-1) is not for msgspec.
         advice = str(error) if isinstance(error, _Misread) else _number_advice(value, leaf)

@@ -1,11 +1,10 @@
-"""What is written to standard output: JSON lines, for exchanges, for transitions, for the process itself.
+"""What is written to standard output: JSON lines, for transitions and for the process itself.
 
 Lines are for machines that ship them and for people who grep them: every line begins with `timestamp`
-(ISO 8601, UTC), `level` and `event`; every exchange has the same fields, null where there is nothing to
-say. They are pure ASCII: what a peer sent cannot break a line or speak to a terminal.
+(ISO 8601, UTC), `level` and `event`. They are pure ASCII: what a peer sent cannot break a line or speak to a
+terminal. The lines of exchanges are in `access_log.py`.
 
-Never written: a refusal (a sick upstream would fill the disk), a query string, a credential, content. The
-paths of webhooks are credentials too, so a path appears as a hash unless `log.path: full`.
+Never written: a query string, a credential, content.
 
 The log must not hurt the traffic. `Output` writes only what standard output takes at once; while it is
 full, closed or broken, lines are dropped and counted, and the next line that gets through says how many
@@ -17,6 +16,7 @@ import os
 import select
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from threading import RLock
 from typing import BinaryIO, TextIO
 
@@ -27,13 +27,9 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 from proxy import __version__
 from proxy.core import policy
 from proxy.core.budget import Clamped
-from proxy.core.errors import AuthenticationRequired, ProxyInternalError
-from proxy.core.exchange import Exchange, Source
+from proxy.core.https import HttpsMode
 from proxy.core.listeners import Listener
-from proxy.core.outcome import Verdict
-from proxy.core.scope import endpoint_name
 from proxy.core.states import State, Transition
-from proxy.core.target import Target
 
 # POSIX: a pipe that poll() calls writable takes this much at once (Linux: one page is free).
 _CHUNK_BYTES = select.PIPE_BUF
@@ -135,7 +131,7 @@ class _Handler(logging.Handler):
 def configure(settings: policy.Log, stream: TextIO | BinaryIO | None = None) -> None:
     """Sends all lines of the process to one stream, those of the standard library from `warning` on.
 
-    May be called again; it holds for an `AccessLog` made afterwards.
+    May be called again; it holds for a `logger` asked for afterwards.
 
     Args:
         settings: only `level` matters here.
@@ -190,82 +186,12 @@ def _without_request(_logger: WrappedLogger, _method: str, event_dict: EventDict
     return event_dict
 
 
-class AccessLog:
-    """Writes the lines of exchanges.
-
-    Args:
-        settings: `access` and `path` matter here; the level was set by `configure`.
-    """
-
-    def __init__(self, settings: policy.Log) -> None:
-        self._access = settings.access
-        self._path = settings.path
-        self._logger: FilteringBoundLogger = _logger().bind()
-
-    def exchange_ended(self, exchange: Exchange, now: float) -> None:
-        """Writes the line of an exchange, if it is to have one; to be called once, when it has ended.
-
-        Args:
-            exchange: as it ended.
-            now: monotonic seconds.
-        """
-        error = exchange.error
-        if self._access is policy.AccessLog.OFF or (error is not None and error.refused):
-            return
-        failed = (
-            # Many clients give their credentials only when asked.
-            (error is not None and not isinstance(error, AuthenticationRequired))
-            or exchange.unenforced is not None
-            or exchange.outcome.verdict is Verdict.FAILURE
-            or (exchange.source is Source.UPSTREAM and (exchange.status or 0) >= 500)  # noqa: PLR2004 -- RFC 9110 section 15.6
-        )
-        if not failed and self._access is policy.AccessLog.ERRORS:
-            return
-        if isinstance(error, ProxyInternalError):
-            write = self._logger.error
-        else:
-            write = self._logger.warning if failed else self._logger.info
-        write(
-            "exchange ended",
-            entry=exchange.entry.value,
-            client_name=exchange.client_name,
-            method=exchange.method,
-            upstream=None if exchange.target is None else self._name(exchange.target),
-            address=exchange.address,
-            unenforced=exchange.unenforced,
-            status=exchange.status,
-            source=exchange.source.value,
-            outcome=str(exchange.outcome),
-            error=error and error.error_type,
-            reason=error and error.reason,
-            details=error and error.details,
-            client_left=exchange.client_left,
-            dns_s=_rounded(exchange.dns_s),
-            connect_s=_rounded(exchange.connect_s),
-            head_s=_rounded(exchange.head_s),
-            total_s=_rounded(now - exchange.started),
-            request_bytes=exchange.request_bytes,
-            response_bytes=exchange.response_bytes,
-            reused=exchange.reused,
-        )
-
-    def _name(self, target: Target) -> str:
-        path, _, _ = target.origin_form.partition("?")
-        if not path:  # a tunnel
-            return target.circuit
-        if self._path is policy.PathLog.FULL:
-            return target.circuit + path
-        # The name that its circuit has with `circuit.key: path`, so that one leads to the other.
-        # surrogatepass: a str that is not text has a hash as well.
-        return endpoint_name(target.circuit, path.encode("utf-8", "surrogatepass"))
-
-
 def circuit_changed(transition: Transition) -> None:
     """Writes the line of a transition: a warning when a circuit opens.
 
     `reason` has the same values as the label of the metrics; `level` is taken by the severity of the line.
     """
-    write = _logger().warning if transition.to_state is State.OPEN else _logger().info
+    write = logger().warning if transition.to_state is State.OPEN else logger().info
     write(
         "circuit changed",
         circuit=transition.key,
@@ -274,7 +200,7 @@ def circuit_changed(transition: Transition) -> None:
         to_state=transition.to_state.value,
         reason=transition.trigger.value,
         cause=None if transition.cause is None else str(transition.cause),
-        open_s=_rounded(transition.open_s),
+        open_s=rounded(transition.open_s),
         open_level=transition.level,
         note=transition.note or None,
     )
@@ -283,29 +209,29 @@ def circuit_changed(transition: Transition) -> None:
 def listener_failed(listener: Listener, error: Exception) -> None:
     """Writes that somebody who watches the circuits raised: a fault of ours, which does not hurt them."""
     name = getattr(listener, "__qualname__", type(listener).__qualname__)
-    _logger().error("listener failed", listener=name, exc_info=error)
+    logger().error("listener failed", listener=name, exc_info=error)
 
 
 def started(name: str, addresses: Mapping[str, policy.Endpoint]) -> None:
     """Says which addresses are listened on, by their keys under `listen`."""
     told = {key: str(endpoint) for key, endpoint in addresses.items()}
-    _logger().info("started", version=__version__, name=name, **told)
+    logger().info("started", version=__version__, name=name, **told)
 
 
 def credentials_read(path: str, *, names: int, tokens: int) -> None:
     """Says that these tokens are valid from now on."""
-    _logger().info("credentials read", path=path, names=names, tokens=tokens)
+    logger().info("credentials read", path=path, names=names, tokens=tokens)
 
 
 def credentials_kept(faults: Sequence[object]) -> None:
     """Warns that the file with the tokens has changed and cannot be used: those from before stay valid."""
-    _logger().warning("credentials not changed", faults=[str(fault) for fault in faults])
+    logger().warning("credentials not changed", faults=[str(fault) for fault in faults])
 
 
 def egress(settings: policy.Settings) -> None:
     """Says which rules on hosts and addresses are in force, and for how many upstreams others are."""
     rules = settings.egress
-    _logger().info(
+    logger().info(
         "egress",
         addresses=rules.addresses.value,
         allow=list(map(str, rules.allow)),
@@ -314,14 +240,68 @@ def egress(settings: policy.Settings) -> None:
         hosts_deny=list(map(str, rules.hosts.deny)),
         hosts_mode=rules.hosts.mode.value,
         connect_ports=str(rules.connect_ports),
+        sni=rules.sni.value,
         upstreams_with_rules=sum(bool(upstream.egress.values) for upstream in settings.upstreams),
         internal_routes=sum(route.internal for route in settings.routes),
     )
 
 
+def https(settings: policy.Settings) -> None:
+    """Says for how many upstreams HTTPS is more than a tunnel, and which hosts are tunnelled all the same."""
+    modes = [upstream.https for upstream in settings.upstreams]
+    logger().info(
+        "https",
+        upstreams_intercepted=modes.count(HttpsMode.INTERCEPT),
+        upstreams_originated=modes.count(HttpsMode.ORIGINATE),
+        exclude=list(map(str, settings.intercept.exclude)),
+    )
+
+
+def intercepting(
+    *,
+    fingerprint: str,
+    not_after: datetime,
+    origin: str,
+    is_expiring: bool = False,
+    bundle: str | None = None,
+    system_roots: int | None = None,
+    extra_roots: int | None = None,
+) -> None:
+    """Says which CA ends the TLS of clients, and what they were given to trust it; warns if they will fail.
+
+    Args:
+        fingerprint: SHA-256 of its certificate, in hexadecimal digits.
+        not_after: the end of its validity, with a time zone.
+        origin: where it comes from, such as `made` or `loaded`.
+        is_expiring: whether that end is near, and it could not be renewed.
+        bundle: the path of the file for clients, None if none is written.
+        system_roots: how many certificates of this system are in it, None without a bundle.
+        extra_roots: how many of `intercept.extra_roots` are.
+    """
+    hints = []
+    if is_expiring:
+        hints.append("the CA ends soon: let intercept.private_directory be written, and start again")
+    if system_roots == 0:
+        hints.append(
+            "no certificate of the system was found, so that with the bundle clients trust nothing that is"
+            " tunnelled: install ca-certificates, or name a file in intercept.extra_roots"
+        )
+    write = logger().warning if hints else logger().info
+    write(
+        "intercepting",
+        fingerprint_sha256=fingerprint,
+        not_after=not_after.isoformat(),
+        origin=origin,
+        bundle=bundle,
+        system_roots=system_roots,
+        extra_roots=extra_roots,
+        hint="; ".join(hints) or None,
+    )
+
+
 def limits_clamped(clamped: Iterable[Clamped], available: int, wanted: int) -> None:
     """Warns that there are fewer descriptors than the limits could take, and says what holds instead."""
-    _logger().warning(
+    logger().warning(
         "limits lowered: too few descriptors (raise the hard limit, ulimit -Hn, or lower them yourself)",
         descriptors=available,
         wanted=wanted,
@@ -331,19 +311,21 @@ def limits_clamped(clamped: Iterable[Clamped], available: int, wanted: int) -> N
 
 def draining(timeout_s: float) -> None:
     """Says that the process ends as soon as nothing is in flight, or after this many seconds."""
-    _logger().info("draining", timeout_s=timeout_s)
+    logger().info("draining", timeout_s=timeout_s)
 
 
 def stopped() -> None:
     """Says that the process ends now."""
-    _logger().info("stopped")
+    logger().info("stopped")
 
 
-def _logger() -> FilteringBoundLogger:
-    # Asked for each time: these lines are rare, and `configure` may have been called in between.
-    logger: FilteringBoundLogger = structlog.get_logger()
-    return logger
+def logger() -> FilteringBoundLogger:
+    """The logger of the lines of this process, as `configure` was called last."""
+    # Here it is asked for each time: these lines are rare, and `configure` may have been called in between.
+    made: FilteringBoundLogger = structlog.get_logger()
+    return made
 
 
-def _rounded(seconds: float | None) -> float | None:
+def rounded(seconds: float | None) -> float | None:
+    """Seconds as lines hold them, to the microsecond."""
     return None if seconds is None else round(seconds, _DIGITS)

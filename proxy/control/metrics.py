@@ -1,8 +1,8 @@
 """What Prometheus reads: the exchanges that have ended, and the table of circuits as it stands.
 
 Counting happens for each exchange, reading every few seconds. So everything counted is a plain number
-(`observe` takes 0.4 us; the same with prometheus_client's own, their children kept, 1.5 us), and metric
-families are made only when somebody reads.
+(`observe` takes 0.65 us, and 1 us for a call on a new connection; without the phases it took 0.4 us, and 1.5
+us with prometheus_client's own, their children kept), and metric families are made only when somebody reads.
 
 `circuit_metrics.py` reads the circuits. Labels are bounded: a circuit has labels of its own while it is among
 the first `max_circuits` of the table, and keeps them until it leaves. What the others did is in the totals
@@ -47,16 +47,33 @@ _ENCODABLE = re.compile(
 )
 
 
+class _Durations:
+    """How long something took each time."""
+
+    __slots__ = ("in_bucket", "total_s")
+
+    def __init__(self) -> None:
+        self.in_bucket = [0] * len(_BOUND_NAMES)
+        self.total_s = 0.0
+
+    def add(self, took_s: float) -> None:
+        self.in_bucket[bisect_left(_BOUNDS_S, took_s)] += 1
+        self.total_s += took_s
+
+    def add_to(self, family: HistogramMetricFamily, label: str) -> None:
+        buckets = list(zip(_BOUND_NAMES, accumulate(self.in_bucket), strict=True))
+        family.add_metric([label], buckets, self.total_s)
+
+
 class _Counts:
     """What the exchanges of one entry have added up to."""
 
-    __slots__ = ("answered_by_proxy", "answered_by_upstream", "in_bucket", "total_s")
+    __slots__ = ("answered_by_proxy", "answered_by_upstream", "durations")
 
     def __init__(self) -> None:
         self.answered_by_proxy = [0] * len(_CODE_CLASSES)
         self.answered_by_upstream = [0] * len(_CODE_CLASSES)
-        self.in_bucket = [0] * len(_BOUND_NAMES)
-        self.total_s = 0.0
+        self.durations = _Durations()
 
 
 class Snapshot:
@@ -118,6 +135,7 @@ class Metrics:
         self._idle_connections = idle_connections
         self._dns_lookups = dns_lookups
         self._counts = {entry: _Counts() for entry in Entry}
+        self._dns, self._connect, self._tls, self._head = (_Durations() for _ in range(4))
         self._denied: Counter[tuple[str, bool]] = Counter()
         self._request_bytes = 0
         self._response_bytes = 0
@@ -143,9 +161,15 @@ class Metrics:
         if error is not None and error.denies:
             self._denied[error.reason, True] += 1
         if error is None or not error.refused:
-            took_s = now - exchange.started
-            counts.in_bucket[bisect_left(_BOUNDS_S, took_s)] += 1
-            counts.total_s += took_s
+            counts.durations.add(now - exchange.started)
+        if exchange.dns_s is not None:
+            self._dns.add(exchange.dns_s)
+        if exchange.connect_s is not None:
+            self._connect.add(exchange.connect_s)
+        if exchange.tls_s is not None:
+            self._tls.add(exchange.tls_s)
+        if exchange.head_s is not None:
+            self._head.add(exchange.head_s)
 
     def snapshot(self) -> Snapshot:
         """The metrics as they stand."""
@@ -174,6 +198,7 @@ class Metrics:
         yield self._denials()
         yield self._requests()
         yield self._request_seconds()
+        yield self._upstream_phase_seconds()
 
     def _denials(self) -> Metric:
         family = counters(
@@ -215,6 +240,18 @@ class Metrics:
         )
         for entry, counts in self._counts.items():
             if entry is not Entry.TUNNEL:
-                buckets = list(zip(_BOUND_NAMES, accumulate(counts.in_bucket), strict=True))
-                family.add_metric([entry.value], buckets, counts.total_s)
+                counts.durations.add_to(family, entry.value)
+        return family
+
+    def _upstream_phase_seconds(self) -> Metric:
+        family = HistogramMetricFamily(
+            f"{PREFIX}upstream_phase_seconds",
+            "Time of each step that has succeeded: finding the upstream's address, connecting, the handshake"
+            " where the proxy itself speaks TLS, and the head of the answer (in a tunnel, its first byte).",
+            labels=["phase"],
+            unit="seconds",
+        )
+        phases = {"dns": self._dns, "connect": self._connect, "tls": self._tls, "head": self._head}
+        for phase, durations in phases.items():
+            durations.add_to(family, phase)
         return family

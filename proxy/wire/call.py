@@ -4,6 +4,7 @@ from aiohttp import HttpVersion11, web
 
 from proxy.core.exchange import Exchange
 from proxy.core.headers import Framing, Head
+from proxy.core.opening import Opening
 from proxy.core.permit import Permit
 from proxy.core.policies import UpstreamPolicy
 from proxy.core.target import Target
@@ -23,9 +24,20 @@ class Call:
         client: whose it is.
         head: the fields of the request; from naming on, like `target`.
         policy: the settings of its upstream; from admission on, like `permit`.
+        opening: what its client has said behind a 200, where that comes before the upstream is called.
     """
 
-    __slots__ = ("client", "exchange", "head", "is_http_1_1", "permit", "policy", "request", "target")
+    __slots__ = (
+        "client",
+        "exchange",
+        "head",
+        "is_http_1_1",
+        "opening",
+        "permit",
+        "policy",
+        "request",
+        "target",
+    )
 
     head: Head
     target: Target
@@ -36,6 +48,7 @@ class Call:
         self.exchange = exchange
         self.request = request
         self.client = client
+        self.opening: Opening | None = None
         self.is_http_1_1 = request.version == HttpVersion11
 
     @property

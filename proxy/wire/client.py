@@ -7,19 +7,22 @@ request gets an answer of our own, and a client that is slow or idle has so much
 
 import asyncio
 from contextlib import suppress
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import StreamReader, web
 
 from proxy.core.errors import ClientTimeout, HeadTooLarge, TargetTooLong
-from proxy.core.exchange import Entry, Exchange
+from proxy.core.exchange import Exchange
 from proxy.wire.reading import Door
 from proxy.wire.request_bytes import ChunkedEnd, RequestBytes
-from proxy.wire.roles import Line, Neighbours, TunnelClient, TunnelSink
+from proxy.wire.roles import Line, Neighbours, Origin, TunnelClient, TunnelSink
 from proxy.wire.unparsed import unparsed
 from proxy.wire.unsent import keep_little, unsent
-from proxy.wire.vanished import allow_stalling, reset
+from proxy.wire.vanished import reset
 from proxy.wire.written import CLOSE
+
+if TYPE_CHECKING:
+    from proxy.wire.naming import Naming
 
 # For how long what a client still sends is thrown away, so that it gets to read its answer (RFC 9112
 # section 9.6: closing at once could reset the connection, and the answer be lost).
@@ -32,7 +35,7 @@ class ClientConnection(web.RequestHandler):
 
     Attributes:
         is_lost: whether it is gone.
-        entry: how targets are named where it has connected.
+        naming: how targets are named where it has connected.
         tunnel: who has taken it over, if anybody has.
     """
 
@@ -46,23 +49,26 @@ class ClientConnection(web.RequestHandler):
         "_in_head",
         "_is_ahead",
         "_is_held",
+        "_is_taken",
         "_line",
         "_lingering",
         "_max_ahead",
+        "_origin",
         "_own_transport",
         "_rest",
         "_since",
         "_unsent",
-        "entry",
         "is_lost",
+        "naming",
         "tunnel",
     )
 
     def __init__(
-        self, server: web.Server, clients: Neighbours, line: Line, entry: Entry, **settings: Any
+        self, origin: Origin, clients: Neighbours, line: Line, naming: "Naming", **settings: Any
     ) -> None:
-        super().__init__(server, **settings)
-        self.entry = entry
+        super().__init__(cast("web.Server", origin), **settings)
+        self.naming = naming
+        self._origin = origin
         self._clients = clients
         self._line = line
         # aiohttp forgets its transport as soon as it closes, which may still take long.
@@ -85,6 +91,8 @@ class ClientConnection(web.RequestHandler):
         self._unsent = 0
         self._lingering: asyncio.Future[None] | None = None
         self.is_lost = False
+        # Whether what it sends is no request any more, also when the tunnel is over.
+        self._is_taken = False
         self.tunnel: TunnelClient | None = None
 
     # The exchange.
@@ -138,14 +146,25 @@ class ClientConnection(web.RequestHandler):
     def take_over(self, tunnel: TunnelClient) -> None:
         """Hands the connection to a tunnel; what the client has sent behind its request comes first."""
         self.tunnel = tunnel
+        if self._is_taken:
+            return
+        self._is_taken = True
         # aiohttp's timer, which would keep quiet anyhow, takes half a kilobyte.
         self.keep_alive(val=False)
-        allow_stalling(self._own_transport)
-        self.set_parser(cast("Any", TunnelSink(tunnel)))  # typed for a WebSocket reader
+        self.set_parser(cast("Any", TunnelSink(self)))  # typed for a WebSocket reader
         if self._is_ahead:
             # Its turn has come. aiohttp, which holds little yet, has not paused it and will not resume it.
             self._read_on()
         self._ahead = 0
+
+    def detach(self) -> None:
+        """Lets go of the connection: it goes on with another protocol, or has ended as that of one."""
+        self.transport = self.tunnel = None
+        self.connection_lost(None)
+
+    def successor(self, naming: "Naming") -> "ClientConnection":
+        """Makes the connection that comes next, for one whose targets are named in another way."""
+        return self._origin.connection(naming)
 
     def cut(self, *, ends_by_close: bool) -> None:
         """Ends the connection in the middle of an answer, so that nobody takes it for the end of it.
@@ -153,7 +172,7 @@ class ClientConnection(web.RequestHandler):
         Args:
             ends_by_close: the client would take an orderly end for the end of the content: reset it.
         """
-        transport = self._own_transport
+        transport, self.tunnel = self._own_transport, None
         if transport is None:
             return
         if ends_by_close:
@@ -265,14 +284,14 @@ class ClientConnection(web.RequestHandler):
         While an exchange is under way only its content is wanted. aiohttp would queue whole requests, and
         behind malformed chunks an error for each piece that arrives.
         """
+        if self._is_taken:
+            super().data_received(data)
+            return
         content = self._content
         if content is None:
             if self._lingering is not None:
                 return
             self._between_exchanges(data)
-            return
-        if self.tunnel is not None:
-            super().data_received(data)
             return
         if self._chunks is not None:
             self._chunks.feed(data)

@@ -8,6 +8,7 @@ import asyncio
 import errno
 import re
 import socket
+import ssl
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -23,10 +24,14 @@ from proxy.core.errors import (
     ProxyError,
 )
 from proxy.core.exchange import Awaited, Exchange
+from proxy.core.outcome import FailureKind, failed
 from proxy.core.policies import UpstreamPolicy
 from proxy.core.target import Target
 from proxy.wire.resolver import AddressInfo, Resolver
+from proxy.wire.tls import TlsTransport
+from proxy.wire.tls_errors import of_upstream
 from proxy.wire.unsent import keep_little
+from proxy.wire.upstream_tls import UpstreamTls
 from proxy.wire.vanished import notice
 
 # RFC 8305 section 5: the recommended delay before the next address is tried as well.
@@ -54,10 +59,12 @@ class Dialer:
     Args:
         resolver: names to addresses.
         clock: monotonic seconds.
+        upstream_tls: how TLS is spoken.
     """
 
-    def __init__(self, resolver: Resolver, clock: Callable[[], float]) -> None:
+    def __init__(self, resolver: Resolver, clock: Callable[[], float], upstream_tls: UpstreamTls) -> None:
         self._resolver = resolver
+        self._upstream_tls = upstream_tls
         self._clock = clock
         self._racing = 0
 
@@ -69,9 +76,13 @@ class Dialer:
         Raises:
             DnsError, DnsTimeout, ConnectionRefused, DestinationIpUnroutable, ConnectionTimeout,
             ConnectionTerminated: 502 or 504.
+            TlsCertificateError, TlsProtocolError, TlsAlertReceived: 502, where the target is over TLS.
             DestinationIpProhibited: 502, neutral: none of its addresses may be called.
             LocalLimit: 503, neutral: no descriptor or no port of ours was left.
         """
+        is_tls = target.scheme == "https"
+        if is_tls:
+            await self._upstream_tls.ready(policy.tls)
         began = self._clock()
         timeouts = policy.timeouts
         exchange.wait_for(Awaited.ADDRESS, timeouts.dns, began)
@@ -84,13 +95,23 @@ class Dialer:
             sock = await self._race(infos)
             _refuse_itself(sock)
             notice(sock, max(timeouts.body_idle, timeouts.head))
-            transport, protocol = await asyncio.get_running_loop().create_connection(factory, sock=sock)
+            loop = asyncio.get_running_loop()
+            if is_tls:
+                tls = self._upstream_tls.transport(policy.tls, target.host)
+                transport, _ = await loop.create_connection(lambda: tls, sock=sock)
+            else:
+                transport, protocol = await loop.create_connection(factory, sock=sock)
         except OSError as error:
             raise _translated(error) from error
         keep_little(transport)
         connected = self._clock()
         exchange.connect_s = connected - resolved
-        exchange.wait_over(connected)
+        if is_tls:
+            exchange.wait_for(Awaited.TLS, timeouts.tls, connected)
+            protocol = await _over(tls, factory)
+            shaken = self._clock()
+            exchange.tls_s = shaken - connected
+        exchange.wait_over(self._clock())
         return protocol
 
     async def _race(self, infos: list[AddressInfo]) -> socket.socket:
@@ -103,6 +124,20 @@ class Dialer:
             return await aiohappyeyeballs.start_connection(infos, happy_eyeballs_delay=delay_s)
         finally:
             self._racing -= 1
+
+
+async def _over(tls: TlsTransport, factory: Callable[[], _P]) -> _P:
+    """Shakes hands with the upstream, and has a protocol speak to it."""
+    try:
+        await tls.handshake()
+    except ssl.SSLError as error:
+        raise of_upstream(error) from error
+    except ConnectionError as error:
+        details = "the upstream closed the connection in the TLS handshake"
+        raise ConnectionTerminated(details, outcome=failed(FailureKind.TLS)) from error
+    protocol = factory()
+    tls.carry(protocol)
+    return protocol
 
 
 def _vetted(

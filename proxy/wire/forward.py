@@ -244,7 +244,7 @@ class _Relay:
             return await self._switch(head, now)
         body = _body_for_client(head.body, call)
         keep = body.framing is not _CLOSE and call.may_follow
-        piece = response.take() if response.complete else upstream.take()
+        piece = upstream.take()
         exchange.response_bytes = len(piece)
         exchange.begun = True
         exchange.ends_by_close = body.framing is _CLOSE

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from proxy.core.errors import Draining, HttpRequestError, ProxyError, ProxyInternalError
 from proxy.core.exchange import Entry, Exchange, Source
+from proxy.core.https import HttpsMode
 from proxy.core.outcome import NEUTRAL, of_leaving, of_loss
 from proxy.core.permit import Permit
 from proxy.core.policies import Policies
@@ -23,14 +24,15 @@ from proxy.core.registry import Circuits
 from proxy.wire.call import Call
 from proxy.wire.client import ClientConnection
 from proxy.wire.deadlines import Deadlines
-from proxy.wire.naming import Naming
 from proxy.wire.responses import render
 from proxy.wire.written import CLOSE, KEEP, LINGER
 
 Carry = Callable[[Call], Awaitable[web.StreamResponse]]
+# Gives the answer, or None for what must be tunnelled after all.
+Intercept = Callable[[Call], Awaitable[web.StreamResponse | None]]
 
-# A member is looked up on its class in Python; it is asked in every exchange.
-_TUNNEL = Entry.TUNNEL
+# Members are looked up on their class in Python; these are asked in every exchange.
+_TUNNEL, _INTERCEPT = Entry.TUNNEL, HttpsMode.INTERCEPT
 _DROP = OpenAction.CLOSE
 
 
@@ -50,6 +52,7 @@ class Handler:
         policies: the settings of each upstream.
         deadlines: watches what is awaited.
         carries: how each entry's bytes are carried.
+        intercept: opens a CONNECT whose content is to be seen; None where nothing is.
         report: told once of each exchange.
         clock: monotonic seconds.
 
@@ -67,6 +70,7 @@ class Handler:
         policies: Policies,
         deadlines: Deadlines,
         carries: dict[Entry, Carry],
+        intercept: Intercept | None,
         report: Report,
         clock: Callable[[], float],
     ) -> None:
@@ -75,6 +79,7 @@ class Handler:
         self._policies = policies
         self._deadlines = deadlines
         self._carries = carries
+        self._intercept = intercept
         self._report = report
         self._clock = clock
         self.in_flight = 0
@@ -83,30 +88,39 @@ class Handler:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def handle(self, naming: Naming, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Walks the line with one request."""
         client = _client_of(request)
+        naming = client.naming
         if client.is_lingering:
             # It has been told that it was too slow, in the moment in which its head was whole after all.
             return LINGER
         call = Call(Exchange(naming.entry(request.method), request.method, self._clock()), request, client)
         exchange = call.exchange
+        now = exchange.started
         client.exchange_begins(exchange, request.content)
         self.in_flight += 1
         try:
             if self.is_stopping:
                 raise Draining("the proxy is shutting down")  # noqa: TRY301 -- answered where all others are
-            target = naming.name(call)
-            policy = call.policy = self._policies.of(target.host, target.port, is_internal=target.is_internal)
+            target, policy = self._policies.find(naming.name(call))
+            exchange.target, call.target, call.policy = target, target, policy
             # Before admission: who is denied neither uses a probe nor learns of a circuit, nor makes one.
             policy.acl.authorize(exchange, target)
+            if exchange.entry is _TUNNEL and policy.https is _INTERCEPT and self._intercept is not None:
+                # No circuit and no upstream: the requests inside come to this line by themselves.
+                with self._deadlines.watch(exchange):
+                    succession = await self._intercept(call)
+                if succession is not None:
+                    return succession
+                now = self._clock()
             host = target.circuit
             endpoint = None
             if exchange.entry is not _TUNNEL:  # a tunnel hides what would tell its endpoint
                 endpoint = policy.circuit.key.endpoint(host, target.origin_form, request.raw_headers)
                 if policy.timeouts.total:
                     exchange.ends_at = exchange.started + policy.timeouts.total
-            with self._circuits.admit(host, policy.circuit, exchange, exchange.started, endpoint) as permit:
+            with self._circuits.admit(host, policy.circuit, exchange, now, endpoint) as permit:
                 self.begun += 1
                 call.permit = permit
                 answer = await self._carry(call, permit)
@@ -137,12 +151,14 @@ class Handler:
         if client.is_lingering:
             # It has had its last answer.
             return LINGER
-        self._tell_off(Exchange(client.entry, request.method, self._clock()), client, error)
+        self._tell_off(
+            Exchange(client.naming.entry(request.method), request.method, self._clock()), client, error
+        )
         return LINGER
 
     def turn_away(self, client: ClientConnection, error: ProxyError) -> None:
         """Answers a client that has sent no whole request, and closes its connection."""
-        exchange = Exchange(client.entry, "", self._clock())
+        exchange = Exchange(client.naming.entry(""), "", self._clock())
         if error.refused and self._policies.general.open_action is _DROP:
             exchange.error = error
             self._report(exchange, self._clock())

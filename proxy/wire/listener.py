@@ -9,9 +9,9 @@ from aiohttp.http import RawRequestMessage
 
 from proxy.core.budget import TURNED_AWAY
 from proxy.core.errors import LocalLimit
-from proxy.core.exchange import Entry
 from proxy.core.policy import Limits, Timeouts
 from proxy.wire.client import ClientConnection
+from proxy.wire.naming import Naming
 from proxy.wire.roles import Line
 
 # Content that was not read yet: aiohttp holds twice as much, and one piece more that has come by then.
@@ -84,7 +84,7 @@ class Listener(web.Server):
         line: answers what cannot walk the line.
         clients: keeps account of the connections.
         limits: `max_head` and `max_fields`.
-        entry: how targets are named here, CONNECT apart.
+        naming: how targets are named here.
     """
 
     def __init__(
@@ -93,13 +93,13 @@ class Listener(web.Server):
         line: Line,
         clients: Clients,
         limits: Limits,
-        entry: Entry,
+        naming: Naming,
     ) -> None:
         # Without handler_cancellation a client's leaving goes unnoticed while an upstream is awaited.
         super().__init__(handle, request_factory=self._make, handler_cancellation=True)
         self._line = line
         self._clients = clients
-        self._entry = entry
+        self._naming = naming
         self._settings = {
             "loop": asyncio.get_running_loop(),
             "access_log": None,
@@ -118,7 +118,11 @@ class Listener(web.Server):
 
     def __call__(self) -> ClientConnection:
         """Makes the protocol of a new connection."""
-        return ClientConnection(self, self._clients, self._line, self._entry, **self._settings)
+        return self.connection(self._naming)
+
+    def connection(self, naming: Naming) -> ClientConnection:
+        """Makes the protocol of a connection whose targets are named in this way."""
+        return ClientConnection(self, self._clients, self._line, naming, **self._settings)
 
     def _make(
         self,

@@ -4,6 +4,7 @@ Only idle connections are bounded (`idle_per_host`, `idle_total`; the longest id
 are in use is bounded by who may begin an exchange. There is no queue to wait in.
 """
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
@@ -52,11 +53,15 @@ class Pool:
         while resting:
             connection = resting[-1]
             self.forget(connection)
-            if connection.idle_until > now and _may_be_called(connection, target, policy):
-                exchange.reused = True
+            if (
+                connection.idle_until > now
+                and not connection.is_closing
+                and _may_be_called(connection, target, policy)
+            ):
+                exchange.reused = connection.reused
                 exchange.address = connection.address
                 return connection
-            # The sweep has not come round yet, or it leads where nobody may go any more.
+            # The sweep has not come round yet, or it is ending, or leads where nobody may go any more.
             connection.abort()
         return None
 
@@ -78,6 +83,18 @@ class Pool:
             return
         connection.idle_until = self.clock() + connection.may_rest_s(self._idle_s)
         connection.rest()
+        self._keep(connection)
+
+    def adopt(self, transport: asyncio.Transport, target: Target, policy: UpstreamPolicy) -> None:
+        """Keeps a connection that a tunnel has made, and that has carried nothing yet."""
+        connection = UpstreamConnection(self, _key(target, policy))
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        connection.idle_until = self.clock() + self._idle_s
+        transport.resume_reading()
+        self._keep(connection)
+
+    def _keep(self, connection: UpstreamConnection) -> None:
         self._idle[connection] = None
         resting = self._by_key.setdefault(connection.key, [])
         resting.append(connection)
@@ -116,5 +133,8 @@ def _may_be_called(connection: UpstreamConnection, target: Target, policy: Upstr
 
 
 def _key(target: Target, policy: UpstreamPolicy) -> Hashable:
-    """Whose connections are alike: what may be called under one set of rules may not under another."""
+    """Whose connections are alike: what may be called under one set of rules may not under another.
+
+    Each set of rules belongs to one entry of the settings, and so to one way to speak TLS.
+    """
     return target.scheme, target.host, target.port, policy.acl

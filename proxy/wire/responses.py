@@ -17,6 +17,7 @@ _TITLES = {
     407: "Proxy Authentication Required",
     408: "Request Timeout",
     414: "URI Too Long",
+    421: "Misdirected Request",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     501: "Not Implemented",

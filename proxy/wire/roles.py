@@ -1,4 +1,4 @@
-"""Whom a client's connection talks to: the line, who keeps account of all, a tunnel that takes it over."""
+"""Whom a client's connection talks to: where it is, the line, who keeps account of all, who takes it over."""
 
 from typing import TYPE_CHECKING, Protocol
 
@@ -8,6 +8,14 @@ from proxy.core.errors import ProxyError
 
 if TYPE_CHECKING:
     from proxy.wire.client import ClientConnection
+    from proxy.wire.naming import Naming
+
+
+class Origin(Protocol):
+    """Where a client has connected; aiohttp's server, too."""
+
+    def connection(self, naming: "Naming") -> "ClientConnection":
+        """Makes the protocol of a connection."""
 
 
 class Line(Protocol):
@@ -37,7 +45,7 @@ class Neighbours(Protocol):
 
 
 class TunnelClient(Protocol):
-    """What a client connection tells the tunnel that has taken it over."""
+    """What a client connection tells who has taken it over: a tunnel, or who listens for what it begins."""
 
     def client_sent(self, sent: bytes) -> None:
         """Bytes for the upstream."""
@@ -58,17 +66,28 @@ class TunnelClient(Protocol):
         """The client has taken most of what we wrote."""
 
 
+class TakenOver(Protocol):
+    """A client's connection that may have been taken over.
+
+    Attributes:
+        tunnel: by whom, if anybody.
+    """
+
+    tunnel: TunnelClient | None
+
+
 class TunnelSink:
     """What aiohttp feeds with the bytes behind a CONNECT or a 101."""
 
-    __slots__ = ("_tunnel",)
+    __slots__ = ("_client",)
 
-    def __init__(self, tunnel: TunnelClient) -> None:
-        self._tunnel = tunnel
+    def __init__(self, client: TakenOver) -> None:
+        self._client = client
 
     def feed_data(self, received: bytes) -> tuple[bool, bytes]:
         """Passes on what the client has sent."""
-        self._tunnel.client_sent(received)
+        if self._client.tunnel is not None:
+            self._client.tunnel.client_sent(received)
         return False, b""
 
     def feed_eof(self) -> None:

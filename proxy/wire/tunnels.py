@@ -11,11 +11,16 @@ from aiohttp import web
 
 from proxy.core.errors import ConnectionTerminated, LocalLimit
 from proxy.core.exchange import Source
+from proxy.core.opening import Opening
 from proxy.core.policy import Limits
+from proxy.wire.beginning import Beginning
 from proxy.wire.call import Call
 from proxy.wire.dialer import Dialer
+from proxy.wire.pool import Pool
 from proxy.wire.responses import CONNECT_ESTABLISHED
+from proxy.wire.succession import Succession
 from proxy.wire.tunnel import Tunnel
+from proxy.wire.vanished import allow_stalling
 from proxy.wire.written import CLOSE
 
 # The share of `limits.max_tunnels` that no host gets alone: one in so many.
@@ -27,16 +32,19 @@ class Tunnels:
 
     Args:
         dialer: connects to their targets.
+        pool: gets the connections on which HTTP is to be spoken.
         clock: monotonic seconds.
-        limits: `max_tunnels`.
+        limits: `max_tunnels` and `max_head`.
 
     Attributes:
         open: all of them, those that are still being connected included.
         of_host: how many each host has, by the key of its circuit; none has 0.
     """
 
-    def __init__(self, dialer: Dialer, clock: Callable[[], float], limits: Limits) -> None:
+    def __init__(self, dialer: Dialer, pool: Pool, clock: Callable[[], float], limits: Limits) -> None:
         self._dialer = dialer
+        self._pool = pool
+        self._max_head = limits.max_head
         self._clock = clock
         self._most = limits.max_tunnels
         self._most_of_host = limits.max_tunnels - limits.max_tunnels // KEPT_FOR_OTHERS
@@ -57,7 +65,10 @@ class Tunnels:
         self._take(host)
         try:
             tunnel = await self._dialer.connect(
-                call.exchange, call.target, call.policy, lambda: Tunnel(call, self._clock)
+                call.exchange,
+                call.target,
+                call.policy,
+                lambda: Tunnel(call, self._clock, self._beginning(call)),
             )
             call.permit.connected(self._clock())
             # For up to an hour nobody asks for the fields of the request any more.
@@ -65,10 +76,29 @@ class Tunnels:
             call.exchange.status = 200
             call.exchange.source = Source.PROXY
             with tunnel:
-                await tunnel.run(CONNECT_ESTABLISHED)
+                if call.opening is None:
+                    await tunnel.run(CONNECT_ESTABLISHED)
+                else:
+                    await tunnel.run(b"", call.opening)
+                if tunnel.is_http:
+                    return self._succeeded(call, tunnel)
         finally:
             self._give_back(host)
         return CLOSE
+
+    def _beginning(self, call: Call) -> Beginning:
+        return Beginning(call.exchange, call.target, call.policy.acl, Opening(self._max_head))
+
+    def _succeeded(self, call: Call, tunnel: Tunnel) -> web.StreamResponse:
+        """Hands both connections of a tunnel on to those who see HTTP."""
+        client = call.client
+        upstream, received = tunnel.release()
+        if upstream is not None:
+            target = call.target._replace(scheme="http")
+            self._pool.adopt(upstream, target, call.policy)
+        if client.transport is None:
+            return CLOSE
+        return Succession(client, client.naming.inside(call, "http"), client.transport, received)
 
     async def carry_on(
         self,
@@ -97,6 +127,8 @@ class Tunnels:
                 if transport is None:
                     raise ConnectionTerminated("the upstream closed the connection at once")
                 tunnel.connection_made(transport)
+                for side in (call.client.transport, transport):
+                    allow_stalling(side)
                 if tail:
                     tunnel.data_received(tail)
                 await tunnel.run(answer)

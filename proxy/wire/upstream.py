@@ -5,15 +5,15 @@ left to the caller, who knows what was awaited; the errors raised here say which
 """
 
 import asyncio
-import os
+import ssl
 from collections.abc import Hashable
-from contextlib import suppress
 from types import TracebackType
 from typing import Protocol, Self, cast
 
-from proxy.core.errors import ConnectionTerminated, HttpResponseIncomplete, KeptAliveClosed
+from proxy.core.errors import ConnectionTerminated, HttpResponseIncomplete, KeptAliveClosed, ProxyError
 from proxy.wire.parser import ResponseHead, ResponseParser
-from proxy.wire.reading import READ_SIZE, ReadsLittle
+from proxy.wire.reading import ReadsLittle, what_waits
+from proxy.wire.tls_errors import of_upstream
 
 # So much content waits for the client before nothing more is read; one piece more may have come by then.
 HIGH_WATER = 16 * 1024
@@ -50,6 +50,8 @@ class UpstreamConnection(ReadsLittle):
     idle_until = 0.0
     _parser: ResponseParser | None = None
     _lost = False
+    # Why TLS has ended, where it has not ended in order.
+    _tls_error: ProxyError | None = None
     _reader: asyncio.Future[None] | None = None
     _writer: asyncio.Future[None] | None = None
     _writing_paused = False
@@ -121,6 +123,11 @@ class UpstreamConnection(ReadsLittle):
         """Whether the connection has ended."""
         return self._lost
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether its transport is about to end, of which the loop has yet to tell."""
+        return self.transport is None or self.transport.is_closing()
+
     def arrival(self) -> asyncio.Future[None]:
         """What to wait for: more of the response, or the end of the connection."""
         reader = self._reader = self._loop.create_future()
@@ -132,6 +139,8 @@ class UpstreamConnection(ReadsLittle):
         Raises:
             ConnectionTerminated, KeptAliveClosed, HttpProtocolError, HttpResponseHeaderSectionSize,
             HttpResponseTransferCoding: 502.
+            TlsAlertReceived, TlsProtocolError: 502; of TLS 1.3 a client hears only behind the handshake that
+                its certificate was not accepted.
         """
         response = self.response
         while not response.interim:
@@ -142,6 +151,8 @@ class UpstreamConnection(ReadsLittle):
             if self._lost:
                 if self.reused and not response.started:
                     raise KeptAliveClosed("a kept-alive connection was closed")
+                if self._tls_error is not None:
+                    raise self._tls_error
                 raise ConnectionTerminated("the upstream closed the connection before its response")
             await self.arrival()
         return response.interim.pop(0)
@@ -266,6 +277,8 @@ class UpstreamConnection(ReadsLittle):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone; an orderly end has been told by `eof_received`."""
+        if isinstance(exc, ssl.SSLError):
+            self._tls_error = of_upstream(exc)
         if self._parser is not None and not self._lost:
             if exc is None:
                 self._parser.feed_eof()
@@ -279,17 +292,11 @@ class UpstreamConnection(ReadsLittle):
             self._end_idle()
 
     def _read_the_rest(self, parser: ResponseParser) -> None:
-        """Takes what had arrived before the connection broke.
-
-        An upstream that refuses an upload answers and closes; our next write then breaks the connection, and
-        the loop forgets the answer that waits in the socket.
-        """
-        raw = self.transport.get_extra_info("socket") if self.transport is not None else None
-        if raw is None or raw.fileno() < 0:
-            return
-        with suppress(OSError):
-            while parser.buffered <= HIGH_WATER and (received := os.read(raw.fileno(), READ_SIZE)):
-                parser.feed(received)
+        """Takes what had arrived before the connection broke; over TLS that has been done."""
+        for received in what_waits(self.transport) if self.transport is not None else ():
+            parser.feed(received)
+            if parser.buffered > HIGH_WATER:
+                break
 
     def pause_writing(self) -> None:
         """The upstream reads more slowly than we write."""

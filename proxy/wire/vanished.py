@@ -63,7 +63,8 @@ def allow_stalling(transport: asyncio.Transport | None) -> None:
 def reset(transport: asyncio.Transport) -> None:
     """Ends a connection with a RST; the kernel sends a FIN for one that is merely aborted."""
     raw = transport.get_extra_info("socket")
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if raw is not None:  # with TLS, a connection that is lost already has none
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
 
 

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from proxy.control.config import ENVIRONMENT, FLAGS, ConfigError, Fault, load
 from proxy.control.convert import MAX_SECONDS, duration_text, parse_seconds, parse_size, size_text
-from proxy.core.egress import AllowedAddresses, Egress
+from proxy.core.egress import AllowedAddresses, Egress, SniRules
 from proxy.core.errors import HttpRequestDenied
 from proxy.core.exchange import Entry, Exchange
 from proxy.core.host_pattern import HostPattern
+from proxy.core.https import HttpsMode, Intercept, Tls, TlsVersion
 from proxy.core.overlay import Overlay
 from proxy.core.policies import Policies
 from proxy.core.policy import (
@@ -87,6 +88,10 @@ def faults_of(path: Path) -> list[str]:
 
 def of_failures(statuses: set[int]) -> Settings:
     return Settings(circuit=CircuitPolicy(failure_statuses=Statuses(statuses)))
+
+
+def of_upstream(https: HttpsMode = HttpsMode.TUNNEL, **tls: object) -> Settings:
+    return Settings(upstreams=(Upstream(match=HostPattern("a"), https=https, tls=Overlay(tls)),))
 
 
 ACCEPTED: list[tuple[str, Settings]] = [
@@ -181,6 +186,49 @@ ACCEPTED: list[tuple[str, Settings]] = [
             )
         ),
     ),
+    # HTTPS.
+    ("egress: {sni: enforce}", Settings(egress=Egress(sni=SniRules.ENFORCE))),
+    ("egress: {sni: report}", Settings()),
+    ("upstreams: [{match: a, https: tunnel}]", of_upstream()),
+    ("upstreams: [{match: a, https: originate}]", of_upstream(HttpsMode.ORIGINATE)),
+    ("upstreams: [{match: a, tls: }]", of_upstream()),
+    (
+        "upstreams: [{match: a, tls: {ca: ca.pem, client_cert: me.pem, client_key: me.key}}]",
+        of_upstream(ca="ca.pem", client_cert="me.pem", client_key="me.key"),
+    ),
+    ("upstreams: [{match: a, tls: {server_name: b.example}}]", of_upstream(server_name="b.example")),
+    ("upstreams: [{match: a, tls: {server_name: null}}]", of_upstream(server_name=None)),
+    # A number by its looks, but a word here.
+    *[
+        (f"upstreams: [{{match: a, tls: {{min_version: {written}}}}}]", of_upstream(min_version=version))
+        for written, version in (
+            ("1.2", TlsVersion.TLS_1_2),
+            ("1.3", TlsVersion.TLS_1_3),
+            ("'1.2'", TlsVersion.TLS_1_2),
+            ('"1.3"', TlsVersion.TLS_1_3),
+        )
+    ],
+    ("intercept:", Settings()),
+    (
+        "intercept: {directory: /shared, private_directory: /private}",
+        Settings(intercept=Intercept(directory="/shared", private_directory="/private")),
+    ),
+    (
+        "intercept: {ephemeral: true}\nupstreams: [{match: a, https: intercept}]",
+        Settings(
+            intercept=Intercept(ephemeral=True),
+            upstreams=(Upstream(match=HostPattern("a"), https=HttpsMode.INTERCEPT),),
+        ),
+    ),
+    (
+        'intercept:\n  exclude: ["*.Example.com", a:8443]\n  extra_roots: [one.pem, two.pem]',
+        Settings(
+            intercept=Intercept(
+                exclude=(HostPattern("*.example.com"), HostPattern("a", 8443)),
+                extra_roots=("one.pem", "two.pem"),
+            )
+        ),
+    ),
     # The value of null is not the absence of the key.
     (
         "upstreams: [{match: a, circuit: {probe_lease: null, throttle_statuses: null}, timeouts: {dns: 1s}}]",
@@ -265,7 +313,7 @@ FAULTS: list[tuple[str | bytes, *tuple[str, ...]]] = [
     ("log: {level: info}\nlog:\n  level: debug", ":2: log: the key stands already on line 1"),
     (
         "egress: {<<: {addresses: any}}",
-        ":1: egress.<<: unknown key; expected one of addresses, allow, deny, hosts, connect_ports",
+        ":1: egress.<<: unknown key; expected one of addresses, allow, deny, hosts, connect_ports, sni",
     ),
     ("version: 1\n? [a]\n: b", ":2: expected a key, got a list"),
     ("log: {? {level: info} : 1}", ":1: log: expected a key, got keys with values"),
@@ -457,13 +505,68 @@ FAULTS: list[tuple[str | bytes, *tuple[str, ...]]] = [
         ":9: upstreams[0].timeouts.head: expected a duration >= 1ms, got 0",
         (
             ":10: upstreams[0].limits: unknown key; "
-            "expected one of match, circuit, timeouts, egress, open_action"
+            "expected one of match, circuit, timeouts, egress, https, tls, open_action"
         ),
     ),
     (
         "upstreams:\n- {match: a, circuit: x, timeouts: [1s]}",
         ":2: upstreams[0].circuit: expected keys with values, got 'x'",
         ":2: upstreams[0].timeouts: expected keys with values, got a list",
+    ),
+    # HTTPS.
+    ("egress: {sni: off}", ":1: egress.sni: expected enforce or report, got 'off'"),
+    *[
+        (
+            f"upstreams:\n- match: a\n  https: {word}",
+            f":3: upstreams[0].https: expected tunnel, intercept or originate, got {shown}",
+        )
+        for word, shown in (("mitm", "'mitm'"), ("true", "true"), ("", "nothing"), ("[tunnel]", "a list"))
+    ],
+    *[
+        (
+            f"upstreams:\n- match: a\n  tls: {{min_version: {word}}}",
+            f":3: upstreams[0].tls.min_version: expected 1.2 or 1.3, got {shown}",
+        )
+        for word, shown in (
+            ("1.1", "1.1"),
+            ("1.30", "1.30"),
+            ("1", "1"),
+            ("null", "null"),
+            ("TLSv1.2", "'TLSv1.2'"),
+            ("'1.1'", "'1.1'"),
+        )
+    ],
+    (
+        'upstreams:\n- match: a\n  tls: {ca: [x], verify: false, client_cert: "a\\nb"}',
+        ":3: upstreams[0].tls.ca: expected one line of text, got a list",
+        (
+            ":3: upstreams[0].tls.verify: unknown key; "
+            "expected one of ca, client_cert, client_key, server_name, min_version"
+        ),
+        ":3: upstreams[0].tls.client_cert: expected one line of text, got 'a\\nb'",
+    ),
+    (
+        "intercept: {directry: /a, ephemeral: yes, exclude: ['a b'], extra_roots: one.pem}",
+        ":1: intercept.directry: unknown key; did you mean directory?",
+        ":1: intercept.ephemeral: expected true or false, got 'yes'",
+        f":1: intercept.exclude[0]: {MATCH}, got 'a b': the host has characters that no name has",
+        ":1: intercept.extra_roots: expected a list, got 'one.pem'",
+    ),
+    (
+        "upstreams:\n- match: a\n  https: intercept",
+        (
+            ":3: upstreams[0].https: a CA is needed, and nothing says where its key is kept: set "
+            "intercept.private_directory, or intercept.ephemeral: true for a new CA at each start"
+        ),
+    ),
+    (
+        "intercept:\n  private_directory: /private\n  ephemeral: true",
+        ":3: intercept.ephemeral: a CA in intercept.private_directory is not ephemeral: choose one of both",
+    ),
+    (
+        "upstreams:\n- match: a\n  tls:\n    client_key: me.key\n    server_name: a b",
+        (":4: upstreams[0].tls.client_key: the certificate of this key is missing: set tls.client_cert"),
+        ":5: upstreams[0].tls.server_name: expected the name of a host, such as api.example.com",
     ),
     # Values that are wrong together, and where: at the key, or at what holds the keys that stand against it.
     (
@@ -548,6 +651,9 @@ def test_a_path_that_is_no_file(tmp_path: Path, name: str, message: str) -> None
         f"upstreams: [{{match: {SECRET}/}}]",
         f"upstreams: [{{match: a, circuit: {SECRET}}}]",
         f"upstreams: [{{match: a, {SECRET}: {{}}}}]",
+        f"upstreams: [{{match: a, https: {SECRET}}}]",
+        f"upstreams: [{{match: a, tls: {{min_version: {SECRET}}}}}]",
+        f"upstreams: [{{match: a, tls: {{client_key: me.key, {SECRET}: x}}}}]",
         f"[{SECRET}]: 1",
     ],
 )
@@ -729,6 +835,36 @@ upstreams:
         acl.authorize(Exchange(Entry.FORWARD, "GET", 0), Target("http", "a.example.com", 80, "/", ""))
 
 
+def test_an_upstream_may_have_a_rule_of_its_own_on_the_name_in_its_tunnels(
+    write: Callable[[str], Path],
+) -> None:
+    loaded = load_file(write("upstreams: [{match: a, egress: {sni: enforce}}]"))
+    assert loaded.upstreams[0].egress.onto(loaded.egress) == Egress(sni=SniRules.ENFORCE)
+
+
+def test_tls_is_spoken_as_the_first_match_says(write: Callable[[str], Path]) -> None:
+    text = """
+intercept: {ephemeral: true, exclude: ["bank.example.com"]}
+upstreams:
+- match: api.example.com
+  https: originate
+  tls: {ca: private-ca.pem, min_version: 1.3}
+- match: "*.example.com"
+  https: intercept
+"""
+    policies = Policies(load_file(write(text)))
+    found = {
+        host: (policies.of(host, 443).https, policies.of(host, 443).tls)
+        for host in ("api.example.com", "www.example.com", "bank.example.com", "example.org")
+    }
+    assert found == {
+        "api.example.com": (HttpsMode.ORIGINATE, Tls(ca="private-ca.pem", min_version=TlsVersion.TLS_1_3)),
+        "www.example.com": (HttpsMode.INTERCEPT, Tls()),
+        "bank.example.com": (HttpsMode.TUNNEL, Tls()),
+        "example.org": (HttpsMode.TUNNEL, Tls()),
+    }
+
+
 def test_the_same_match_twice_is_allowed(write: Callable[[str], Path]) -> None:
     text = "upstreams: [{match: a, circuit: {open: 1s}}, {match: a, circuit: {open: 2s}}]"
     loaded = load_file(write(text))
@@ -766,12 +902,17 @@ def test_what_the_example_shows_in_comments_loads(write: Callable[[str], Path]) 
     assert [str(upstream.match) for upstream in loaded.upstreams] == ["hooks.example.com", "*.example.com"]
     assert loaded.upstreams[1].timeouts == Overlay({"head": Seconds(60)})
     assert [upstream.open_action for upstream in loaded.upstreams] == [None, OpenAction.CLOSE]
+    assert [upstream.https for upstream in loaded.upstreams] == [HttpsMode.TUNNEL, HttpsMode.ORIGINATE]
+    assert loaded.upstreams[1].tls.onto(Tls()) == Tls(
+        ca="private-ca.pem", client_cert="me.pem", client_key="me.key", min_version=TlsVersion.TLS_1_3
+    )
     assert loaded.listen == Listen(reverse=Endpoint("127.0.0.1", 3130))
     routes = [
         (str(route.host), str(route.path), str(route.upstream), route.internal) for route in loaded.routes
     ]
     assert routes == [
         ("None", "/stripe", "http://stripe-mock.internal:12111", True),
+        ("None", "/slack", "https://hooks.slack.com/services", False),
         ("*.hooks.internal", "/", "http://10.0.0.7:8080/base", True),
     ]
 
@@ -797,7 +938,7 @@ ROUTE = {"upstream": "http://a"}
         ("host", "a b", f"routes[0].host: {MATCH}, got 'a b': the host has characters that no name has"),
         ("upstream", "a:80", f"routes[0].upstream: {UPSTREAM}, got 'a:80'"),
         ("upstream", "http://a/?b", f"routes[0].upstream: {UPSTREAM}, got 'http://a/?b'"),
-        ("upstream", "https://a", "routes[0].upstream: this version speaks only http://"),
+        ("upstream", "ftp://a", f"routes[0].upstream: {UPSTREAM}, got 'ftp://a'"),
         ("pth", "/", "routes[0].pth: unknown key; did you mean path?"),
     ],
 )

@@ -1,279 +1,41 @@
-"""The lines on standard output: which are written, what they hold, and that they never hurt."""
+"""The lines on standard output: what they hold, and that they never hurt; exchanges: test_access_log.py."""
 
 import gc
 import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
-import structlog
 from aiohttp.http import HttpProcessingError
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.circuits import BY_PATH, HOST, Rig
 from support.circuits import policy as circuit_policy
-from support.exchanges import ended
+from support.lines import Lines, without_timestamps
 
 from proxy import __version__
 from proxy.control import log
-from proxy.core import errors, policy
+from proxy.core import policy
 from proxy.core.address import Network
-from proxy.core.egress import AllowedAddresses, Egress
-from proxy.core.exchange import Entry, Exchange, Source
+from proxy.core.egress import AllowedAddresses, Egress, SniRules
 from proxy.core.host_pattern import HostPattern
-from proxy.core.outcome import SUCCESS, FailureKind, Outcome, failed
+from proxy.core.https import HttpsMode, Intercept
+from proxy.core.outcome import FailureKind, failed
 from proxy.core.overlay import Overlay
 from proxy.core.overrides import Force
-from proxy.core.policy import PathLog
 from proxy.core.ports import Ports
 from proxy.core.registry import Circuits
 from proxy.core.route import Route, UpstreamUrl
 from proxy.core.states import Transition
-from proxy.core.target import Target, from_absolute_form, from_authority_form
-
-Lines = Callable[[], list[dict[str, Any]]]
 
 ALL = policy.Log(level=policy.LogLevel.DEBUG, access=policy.AccessLog.ALL)
 RESET = failed(FailureKind.RESET)
-WEBHOOK = from_absolute_form("http://hooks.example.com/services/T0/s3cret?token=s3cret", "POST")
-HASH = blake2b(b"/services/T0/s3cret", digest_size=8).hexdigest()
-
-
-@pytest.fixture(autouse=True)
-def unconfigured() -> Iterator[None]:
-    """Leaves the logging of this process as it was."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    for handler in [handler for handler in root.handlers if handler not in handlers]:
-        root.removeHandler(handler)
-    root.setLevel(level)
-    structlog.reset_defaults()
-
-
-@pytest.fixture
-def stream(tmp_path: Path) -> Iterator[BinaryIO]:
-    with (tmp_path / "stdout").open("wb") as file:
-        yield file
-
-
-@pytest.fixture
-def lines(tmp_path: Path) -> Lines:
-    def read() -> list[dict[str, Any]]:
-        content = (tmp_path / "stdout").read_bytes()
-        assert content.isascii()
-        assert content.endswith(b"\n") or not content
-        return [json.loads(line) for line in content.decode().splitlines()]
-
-    return read
-
-
-def exchange(
-    *,
-    status: int | None = None,
-    source: Source = Source.PROXY,
-    error: errors.ProxyError | None = None,
-    outcome: Outcome = SUCCESS,
-    target: Target | None = WEBHOOK,
-) -> Exchange:
-    return ended(
-        Entry.FORWARD, "POST", target=target, status=status, source=source, error=error, outcome=outcome
-    )
-
-
-def test_the_line_of_an_exchange(stream: BinaryIO, lines: Lines) -> None:
-    log.configure(ALL, stream)
-    exchange = ended(
-        entry=Entry.FORWARD,
-        method="POST",
-        started=100.0,
-        client_name="ci",
-        target=WEBHOOK,
-        address="192.0.2.7",
-        status=504,
-        source=Source.PROXY,
-        error=errors.HttpResponseTimeout("the upstream sent no response head in time"),
-        outcome=failed(FailureKind.RESPONSE_TIMEOUT),
-        client_left=True,
-        reused=True,
-        request_bytes=12,
-        response_bytes=34,
-        dns_s=0.0012345678,
-        connect_s=0.1,
-        head_s=30.0000004,
-    )
-    before = datetime.now(UTC)
-    log.AccessLog(ALL).exchange_ended(exchange, 130.5)
-    (line,) = lines()
-    assert list(line)[:3] == ["timestamp", "level", "event"]
-    timestamp = line.pop("timestamp")
-    assert timestamp.endswith("Z")
-    assert before <= datetime.fromisoformat(timestamp) <= datetime.now(UTC)
-    assert line == {
-        "level": "warning",
-        "event": "exchange ended",
-        "entry": "forward",
-        "client_name": "ci",
-        "method": "POST",
-        "upstream": f"hooks.example.com:80#{HASH}",
-        "address": "192.0.2.7",
-        "unenforced": None,
-        "status": 504,
-        "source": "proxy",
-        "outcome": "failure(response_timeout)",
-        "error": "http_response_timeout",
-        "reason": "http_response_timeout",
-        "details": "the upstream sent no response head in time",
-        "client_left": True,
-        "dns_s": 0.001235,
-        "connect_s": 0.1,
-        "head_s": 30.0,
-        "total_s": 30.5,
-        "request_bytes": 12,
-        "response_bytes": 34,
-        "reused": True,
-    }
-
-
-def test_every_line_of_an_exchange_has_the_same_fields(stream: BinaryIO, lines: Lines) -> None:
-    log.configure(ALL, stream)
-    access = log.AccessLog(ALL)
-    access.exchange_ended(exchange(status=200, source=Source.UPSTREAM), 1.0)
-    access.exchange_ended(exchange(target=None, error=errors.HttpRequestError("bad")), 1.0)
-    first, second = lines()
-    assert list(first) == list(second)
-    assert first["error"] is first["reason"] is first["details"] is first["dns_s"] is None
-    assert first["client_name"] is None
-    assert second["upstream"] is second["address"] is second["status"] is None
-
-
-REFUSED = errors.DestinationUnavailable("open")
-
-
-@pytest.mark.parametrize(
-    ("told", "written"),
-    [
-        # (what ended, in which modes it has a line: all, errors)
-        (exchange(status=200, source=Source.UPSTREAM), (True, False)),
-        (exchange(status=404, source=Source.UPSTREAM), (True, False)),
-        (exchange(status=501, source=Source.UPSTREAM), (True, True)),
-        (exchange(status=500, source=Source.UPSTREAM), (True, True)),
-        (exchange(status=200, source=Source.UPSTREAM, outcome=RESET), (True, True)),
-        (exchange(outcome=failed(FailureKind.ABANDONED)), (True, True)),
-        (exchange(status=502, error=errors.ConnectionTerminated("gone")), (True, True)),
-        (exchange(status=400, error=errors.HttpRequestError("bad")), (True, True)),
-        (exchange(status=503, error=REFUSED), (False, False)),
-        (exchange(status=503, error=errors.ConnectionLimitReached("full")), (False, False)),
-        (exchange(status=503, error=REFUSED, outcome=RESET, source=Source.UPSTREAM), (False, False)),
-    ],
-)
-def test_which_exchanges_have_a_line(
-    told: Exchange, written: tuple[bool, bool], stream: BinaryIO, lines: Lines
-) -> None:
-    log.configure(ALL, stream)
-    for mode, expected in zip(
-        (policy.AccessLog.ALL, policy.AccessLog.ERRORS, policy.AccessLog.OFF), (*written, False), strict=True
-    ):
-        before = len(lines())
-        log.AccessLog(policy.Log(access=mode)).exchange_ended(told, 1.0)
-        assert len(lines()) - before == expected, mode
-
-
-@pytest.mark.parametrize(
-    ("told", "level"),
-    [
-        (exchange(status=200, source=Source.UPSTREAM), "info"),
-        (exchange(status=500, source=Source.UPSTREAM), "warning"),
-        (exchange(status=502, error=errors.ConnectionTerminated("gone")), "warning"),
-        (exchange(status=500, error=errors.ProxyInternalError("our fault")), "error"),
-    ],
-)
-def test_a_line_has_the_level_of_what_went_wrong(
-    told: Exchange, level: str, stream: BinaryIO, lines: Lines
-) -> None:
-    log.configure(ALL, stream)
-    log.AccessLog(ALL).exchange_ended(told, 1.0)
-    assert [line["level"] for line in lines()] == [level]
-
-
-@pytest.mark.parametrize(
-    ("level", "expected"),
-    [("debug", ["info", "warning", "error"]), ("warning", ["warning", "error"]), ("error", ["error"])],
-)
-def test_less_severe_lines_are_left_out(
-    level: str, expected: list[str], stream: BinaryIO, lines: Lines
-) -> None:
-    settings_ = policy.Log(level=policy.LogLevel(level), access=policy.AccessLog.ALL)
-    log.configure(settings_, stream)
-    access = log.AccessLog(settings_)
-    access.exchange_ended(exchange(status=200, source=Source.UPSTREAM), 1.0)
-    access.exchange_ended(exchange(status=500, source=Source.UPSTREAM), 1.0)
-    access.exchange_ended(exchange(error=errors.ProxyInternalError("our fault")), 1.0)
-    assert [line["level"] for line in lines()] == expected
-
-
-@pytest.mark.parametrize(
-    ("target", "path", "upstream"),
-    [
-        (WEBHOOK, PathLog.HASH, f"hooks.example.com:80#{HASH}"),
-        (WEBHOOK, PathLog.FULL, "hooks.example.com:80/services/T0/s3cret"),
-        (
-            from_absolute_form("http://[2001:db8::1]:8080?q=s3cret", "GET"),
-            PathLog.FULL,
-            "[2001:db8::1]:8080/",
-        ),
-        (from_authority_form("api.example.com:443"), PathLog.HASH, "api.example.com:443"),
-        (from_authority_form("api.example.com:443"), PathLog.FULL, "api.example.com:443"),
-    ],
-)
-def test_the_name_of_the_upstream(
-    target: Target, path: PathLog, upstream: str, stream: BinaryIO, lines: Lines
-) -> None:
-    log.configure(ALL, stream)
-    log.AccessLog(policy.Log(access=policy.AccessLog.ALL, path=path)).exchange_ended(
-        exchange(target=target), 1.0
-    )
-    assert lines()[0]["upstream"] == upstream
-
-
-def test_equal_paths_have_equal_hashes_whatever_the_query(stream: BinaryIO, lines: Lines) -> None:
-    log.configure(ALL, stream)
-    access = log.AccessLog(ALL)
-    for path in ("/a?x=1", "/a?x=2", "/a", "/b"):
-        target = from_absolute_form(f"http://api.example.com{path}", "GET")
-        access.exchange_ended(exchange(target=target), 1.0)
-    named = [line["upstream"] for line in lines()]
-    assert named[0] == named[1] == named[2] != named[3]
-
-
-@pytest.mark.parametrize("path", list(PathLog))
-def test_no_query_and_no_cause_is_written(path: PathLog, stream: BinaryIO, lines: Lines) -> None:
-    log.configure(ALL, stream)
-    target = from_absolute_form("http://api.example.com/a?token=s3cret", "GET")
-    error = errors.HttpProtocolError("the response has a malformed head")
-    error.__cause__ = ValueError("s3cret")
-    log.AccessLog(policy.Log(access=policy.AccessLog.ALL, path=path)).exchange_ended(
-        exchange(target=target, error=error), 1.0
-    )
-    assert "s3cret" not in json.dumps(lines())
-
-
-def test_an_exchange_is_named_as_its_endpoint_is(stream: BinaryIO, lines: Lines) -> None:
-    log.configure(ALL, stream)
-    log.AccessLog(ALL).exchange_ended(exchange(), 1.0)
-    endpoint = BY_PATH.endpoint(WEBHOOK.host_port, WEBHOOK.origin_form, ())
-    assert [line["upstream"] for line in lines()] == [endpoint]
-
-
-def without_timestamps(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{name: value for name, value in line.items() if name != "timestamp"} for line in lines]
 
 
 def test_each_transition_has_a_line(stream: BinaryIO, lines: Lines) -> None:
@@ -346,8 +108,10 @@ EGRESS = Egress(
     addresses=AllowedAddresses.NO_METADATA,
     allow=(Network.parse("10.0.0.0/8"),),
     connect_ports=Ports.parse([443]),
+    sni=SniRules.ENFORCE,
 )
 WITH_RULES = policy.Upstream(match=HostPattern("a"), egress=Overlay({"addresses": AllowedAddresses.ANY}))
+MODES = [HttpsMode.INTERCEPT, HttpsMode.TUNNEL, HttpsMode.ORIGINATE, HttpsMode.INTERCEPT]
 INTERNAL = Route(upstream=UpstreamUrl.parse("http://10.0.0.7"), internal=True)
 
 
@@ -357,20 +121,88 @@ def test_the_life_of_the_process(stream: BinaryIO, lines: Lines) -> None:
         "breaker-proxy-1",
         {"proxy": policy.Endpoint("127.0.0.1", 40001), "reverse": policy.Endpoint("::1", 2)},
     )
-    log.egress(policy.Settings(egress=EGRESS, upstreams=(WITH_RULES,), routes=(INTERNAL,)))
+    settings_ = policy.Settings(
+        egress=EGRESS,
+        intercept=Intercept(exclude=(HostPattern("a"), HostPattern("*.b", 8443))),
+        upstreams=(WITH_RULES, *(policy.Upstream(match=HostPattern("b"), https=mode) for mode in MODES)),
+        routes=(INTERNAL,),
+    )
+    log.egress(settings_)
+    log.https(settings_)
     log.draining(20.0)
     log.stopped()
-    started, egress, draining, stopped = lines()
+    started, egress, https, draining, stopped = lines()
     assert (started["event"], started["level"]) == ("started", "info")
     assert (started["version"], started["name"]) == (__version__, "breaker-proxy-1")
     assert (started["proxy"], started["reverse"]) == ("127.0.0.1:40001", "[::1]:2")
     assert (egress["event"], egress["level"], egress["addresses"]) == ("egress", "info", "no-metadata")
     assert (egress["allow"], egress["deny"]) == (["10.0.0.0/8"], [])
     assert (egress["hosts_allow"], egress["hosts_deny"], egress["hosts_mode"]) == (["*"], [], "enforce")
-    assert egress["connect_ports"] == "443"
+    assert (egress["connect_ports"], egress["sni"]) == ("443", "enforce")
     assert (egress["upstreams_with_rules"], egress["internal_routes"]) == (1, 1)
+    assert (https["event"], https["level"]) == ("https", "info")
+    assert (https["upstreams_intercepted"], https["upstreams_originated"]) == (2, 1)
+    assert https["exclude"] == ["a", "*.b:8443"]
     assert (draining["event"], draining["timeout_s"]) == ("draining", 20.0)
     assert stopped["event"] == "stopped"
+
+
+def intercepting(**facts: Any) -> None:
+    """Everything is well, but for these facts."""
+    usual: dict[str, Any] = {
+        "fingerprint": "ab" * 32,
+        "not_after": datetime(2036, 1, 2, 3, 4, 5, tzinfo=UTC),
+        "origin": "made",
+        "bundle": "/shared/ca-bundle.crt",
+        "system_roots": 140,
+        "extra_roots": 1,
+    }
+    log.intercepting(**usual | facts)
+
+
+def test_the_authority_by_which_we_intercept(stream: BinaryIO, lines: Lines) -> None:
+    log.configure(policy.Log(), stream)
+    intercepting()
+    (line,) = without_timestamps(lines())
+    assert line == {
+        "level": "info",
+        "event": "intercepting",
+        "fingerprint_sha256": "ab" * 32,
+        "not_after": "2036-01-02T03:04:05+00:00",
+        "origin": "made",
+        "bundle": "/shared/ca-bundle.crt",
+        "system_roots": 140,
+        "extra_roots": 1,
+        "hint": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("facts", "level", "hints"),
+    [
+        ({}, "info", []),
+        ({"origin": "loaded"}, "info", []),
+        # No bundle is written: somebody else gives clients what they trust.
+        ({"bundle": None, "system_roots": None, "extra_roots": None}, "info", []),
+        ({"system_roots": 1, "extra_roots": 0}, "info", []),
+        ({"system_roots": 0}, "warning", ["install ca-certificates"]),
+        ({"is_expiring": True}, "warning", ["the CA ends soon"]),
+        (
+            {"system_roots": 0, "is_expiring": True},
+            "warning",
+            ["install ca-certificates", "the CA ends soon"],
+        ),
+    ],
+)
+def test_a_warning_where_clients_will_fail(
+    facts: dict[str, Any], level: str, hints: list[str], stream: BinaryIO, lines: Lines
+) -> None:
+    log.configure(policy.Log(), stream)
+    intercepting(**facts)
+    (line,) = lines()
+    assert line["level"] == level
+    assert (line["hint"] is None) == (not hints)
+    assert all(hint in line["hint"] for hint in hints)
 
 
 def test_what_is_read_of_the_credentials(stream: BinaryIO, lines: Lines) -> None:
@@ -398,9 +230,9 @@ def test_configure_holds_for_what_is_made_afterwards(stream: BinaryIO, lines: Li
         log.stopped()
         log.configure(ALL, stream)
         log.stopped()
-        log.AccessLog(ALL).exchange_ended(exchange(), 1.0)
+        log.draining(1.0)
         logging.getLogger("aiohttp.server").error("once")
-    assert [line["event"] for line in lines()] == ["stopped", "exchange ended", "once"]
+    assert [line["event"] for line in lines()] == ["stopped", "draining", "once"]
 
 
 def test_the_loggers_of_the_standard_library_write_the_same_lines(stream: BinaryIO, lines: Lines) -> None:
@@ -445,21 +277,15 @@ def test_a_faulty_record_does_not_raise_where_it_is_logged(
 @given(hostile=st.text(st.characters(exclude_categories=())))
 @example(hostile="\ud800\udcff")
 @example(hostile="\r\n\x00\x1b[31m\x7f\x9b\u2028")
-@example(hostile='{"event": %s}' * 2)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_hostile_values_stay_within_their_line(hostile: str, stream: BinaryIO, lines: Lines) -> None:
-    log.configure(ALL, stream)
+    log.configure(policy.Log(), stream)
     stream.truncate(0)
     os.lseek(stream.fileno(), 0, os.SEEK_SET)
-    target = Target("http", hostile, 80, "/" + hostile, hostile)
-    told = exchange(target=target, error=errors.HttpProtocolError(hostile, reason=hostile))
-    told.method = told.address = hostile
-    for path in PathLog:
-        log.AccessLog(policy.Log(access=policy.AccessLog.ALL, path=path)).exchange_ended(told, 1.0)
+    log.credentials_kept([hostile])
     logging.getLogger("aiohttp.server").error("%s", hostile)
-    written = lines()
-    assert len(written) == 3
-    assert written[0]["method"] == json.loads(json.dumps(hostile))
+    kept, _ = lines()
+    assert kept["faults"] == json.loads(json.dumps([hostile]))
 
 
 @pytest.fixture
@@ -491,10 +317,9 @@ def test_a_pipe_that_nobody_empties_does_not_stop_us(pipe: tuple[int, BinaryIO])
 def test_the_next_line_says_how_many_were_lost(pipe: tuple[int, BinaryIO]) -> None:
     reader, stream = pipe
     log.configure(ALL, stream)
-    access = log.AccessLog(ALL)
     # More than any pipe holds.
-    for _ in range(5000):
-        access.exchange_ended(exchange(), 1.0)
+    for number in range(5000):
+        log.draining(number)
     got_through = os.read(reader, 1 << 21).splitlines()
     assert 0 < len(got_through) < 5000
     for number in range(2):
@@ -546,7 +371,6 @@ def test_no_standard_output_at_all_does_not_hurt(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "stdout", None)
     log.configure(ALL)
     log.stopped()
-    log.AccessLog(ALL).exchange_ended(exchange(), 1.0)
     logging.getLogger("asyncio").error("lost")
 
 

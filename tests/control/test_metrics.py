@@ -43,6 +43,7 @@ def opened(host: str = "a:80") -> Rig:
         (Entry.FORWARD, 503, Source.PROXY, "code_class=5xx,entry=forward,source=proxy"),
         (Entry.FORWARD, None, Source.PROXY, "code_class=none,entry=forward,source=proxy"),
         (Entry.TUNNEL, 200, Source.PROXY, "code_class=2xx,entry=tunnel,source=proxy"),
+        (Entry.INTERCEPTED, 500, Source.UPSTREAM, "code_class=5xx,entry=intercepted,source=upstream"),
     ],
 )
 def test_an_exchange_is_counted_by_entry_class_and_source(
@@ -64,6 +65,9 @@ def test_an_exchange_is_counted_by_entry_class_and_source(
         (errors.ProxyLoopDetected("a"), "proxy_loop_detected"),
         (errors.HttpRequestError("a"), "bad_request"),
         (errors.LocalLimit("a"), "local_limit"),
+        (errors.MisdirectedRequest("a"), "misdirected_request"),
+        (errors.ClientTlsFailed("a"), "client_tls_failed"),
+        (errors.CaNotTrusted("a"), "ca_not_trusted"),
     ],
 )
 @pytest.mark.parametrize("entry", list(Entry))
@@ -126,6 +130,38 @@ def test_the_time_of_a_request_falls_into_its_bucket() -> None:
     assert found["request_seconds_sum{entry=forward}"] == pytest.approx(61.311)
 
 
+PHASES = {"dns_s": 0.006, "connect_s": 0.03, "tls_s": 0.2, "head_s": 61.0}
+
+
+def test_the_time_of_each_phase_falls_into_its_bucket() -> None:
+    metrics = metrics_of()
+    for entry in (Entry.FORWARD, Entry.TUNNEL):
+        metrics.observe(ended(entry, "GET", 0.0, status=200, **PHASES), 70.0)
+    found = samples(metrics)
+    for phase, below, above in (
+        ("dns", "0.005", "0.01"),
+        ("connect", "0.025", "0.05"),
+        ("tls", "0.1", "0.25"),
+        ("head", "60.0", "+Inf"),
+    ):
+        assert found[f"upstream_phase_seconds_bucket{{le={below},phase={phase}}}"] == 0
+        assert found[f"upstream_phase_seconds_bucket{{le={above},phase={phase}}}"] == 2
+        took_s = found[f"upstream_phase_seconds_sum{{phase={phase}}}"]
+        assert took_s == pytest.approx(2 * PHASES[f"{phase}_s"])
+
+
+def test_a_phase_that_there_was_not_is_not_timed() -> None:
+    # Of a connection that is used again only the head is waited for; of one that fails not even that.
+    metrics = metrics_of()
+    metrics.observe(ended(Entry.FORWARD, "GET", 0.0, status=200, head_s=0.0), 1.0)
+    metrics.observe(ended(Entry.INTERCEPTED, "GET", 0.0, status=502, dns_s=0.0, connect_s=0.0), 1.0)
+    metrics.observe(ended(Entry.FORWARD, "GET", 0.0, status=503), 1.0)
+    found = nonzero(samples(metrics), "upstream_phase_seconds_count")
+    assert found == {
+        f"upstream_phase_seconds_count{{phase={phase}}}": 1 for phase in ("dns", "connect", "head")
+    }
+
+
 @pytest.mark.parametrize(
     ("entry", "error", "timed"),
     [
@@ -173,12 +209,18 @@ def test_gauges_are_read_at_each_scrape() -> None:
 
 def test_all_known_series_are_there_before_the_first_request() -> None:
     found = samples(metrics_of())
-    zero = {name for name, value in found.items() if value == 0 and not name.startswith("request_seconds")}
+    timed = ("request_seconds", "upstream_phase_seconds")
+    zero = {name for name, value in found.items() if value == 0 and not name.startswith(timed)}
+    counts = {name for name in found if name.startswith(timed) and "_count" in name}
+    assert counts == {
+        *(f"request_seconds_count{{entry={entry}}}" for entry in ("forward", "reverse", "intercepted")),
+        *(f"upstream_phase_seconds_count{{phase={phase}}}" for phase in ("dns", "connect", "tls", "head")),
+    }
     assert zero == {
         *(
             f"requests_total{{code_class={code_class},entry={entry},source={source}}}"
             for code_class in ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
-            for entry in ("forward", "tunnel", "reverse")
+            for entry in ("forward", "tunnel", "reverse", "intercepted")
             for source in ("upstream", "proxy")
         ),
         *(f"calls_total{{outcome={outcome}}}" for outcome in ("success", "alive", "throttled", "failure")),
@@ -219,6 +261,7 @@ def test_openmetrics_for_who_asks(accept: str) -> None:
     assert units == {
         "breaker_proxy_bytes": "bytes",
         "breaker_proxy_request_seconds": "seconds",
+        "breaker_proxy_upstream_phase_seconds": "seconds",
         "breaker_proxy_circuit_open_seconds": "seconds",
     }
 

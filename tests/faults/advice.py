@@ -35,6 +35,13 @@ ADVICE = {
         _CLIENT,
         f"read `detail` in the answer; {_REQUEST}",
     ),
+    "ca_not_trusted": Advice(
+        "the client does not trust the proxy's CA, so its TLS with `https: intercept` came to nothing",
+        _CLIENT,
+        "have it trust `ca-bundle.crt` in `intercept.directory`, and see that this is the bundle of this"
+        " proxy; each language has its own way, see [HTTPS](https.md#trust-the-bundle). One that pins"
+        " certificates goes into `intercept.exclude`",
+    ),
     "circuit_forced_open": Advice(
         "an operator has opened the circuit by hand",
         _OPERATOR,
@@ -54,15 +61,25 @@ ADVICE = {
         "the upstream works again, and calls come back in growing shares", "nobody's", _WAIT
     ),
     "client_timeout": Advice(
-        "the client sent its request, or read its answer, too slowly",
+        "the client sent its request, or its ClientHello inside of a CONNECT, or read its answer, too slowly",
         _CLIENT,
         "look for a client that stalls, or a content shorter than its Content-Length; else raise"
         " `timeouts.request_head` or `timeouts.body_idle`",
     ),
+    "client_tls_failed": Advice(
+        "what the client said inside of a CONNECT with `https: intercept` is neither TLS nor HTTP/1, or its"
+        " TLS failed, or it closed the connection in the TLS handshake",
+        _CLIENT,
+        "`details` in the log say why. One that closes in the TLS handshake may not trust the CA, and say no"
+        " more than that (Node, aiohttp): see `ca_not_trusted`. If it is another protocol, put the host"
+        " into `intercept.exclude`",
+    ),
     "connection_read_timeout": Advice(
-        "the upstream fell silent in the middle of its answer, which was cut",
-        _UPSTREAM,
-        "if it is known to pause for longer, raise `timeouts.body_idle` for it",
+        "the upstream fell silent in the middle of its answer, which was cut, or did not answer through its"
+        " tunnel; or a tunnel was idle",
+        f"{_UPSTREAM}; of an idle tunnel nobody's",
+        "if it is known to pause for longer, raise `timeouts.body_idle` for it; for the first bytes through a"
+        " tunnel `timeouts.head`, for later ones `timeouts.tunnel_idle`",
     ),
     "connection_refused": Advice(
         "nothing listens at the upstream's address and port",
@@ -70,17 +87,19 @@ ADVICE = {
         "check the port, that it runs, and that the name still leads to where it runs",
     ),
     "connection_terminated": Advice(
-        "the upstream closed the connection before the head of its answer was whole",
+        "the upstream closed the connection before the head of its answer was whole, in its TLS handshake, or"
+        " without a byte through its tunnel",
         _UPSTREAM,
-        "it may have crashed, or it speaks TLS on this port; the request may have been carried out. On a"
+        "it may have crashed, or it speaks TLS on this port, or none; the request may have been carried"
+        " out. On a"
         " kept-alive connection it is chance: if it is often, lower `timeouts.upstream_idle` below the time"
         " after which the upstream closes",
     ),
     "connection_timeout": Advice(
-        "the upstream did not accept the connection in time",
+        "the upstream did not accept the connection, or did not finish its TLS handshake, in time",
         _NETWORK,
         "check the route and the firewalls in between, and whether it is overloaded; else raise"
-        " `timeouts.connect`",
+        " `timeouts.connect` or `timeouts.tls`",
     ),
     "connection_write_timeout": Advice(
         "the upstream took none of the content for too long", _UPSTREAM, f"it hangs: {_ASK_IT}"
@@ -152,6 +171,14 @@ ADVICE = {
         "nobody's",
         "nothing; `Max-Forwards` says how far a request may go",
     ),
+    "misdirected_request": Advice(
+        "a request inside of a CONNECT is for another host or port than that; or its TLS (SNI) asked for"
+        " another"
+        " host",
+        _CLIENT,
+        "send each request by a CONNECT for its own host; look for a client that shares connections between"
+        " hosts, or sets `Host` or the server name by itself",
+    ),
     "no_route": Advice(
         "no entry of `routes:` fits the host and the path",
         "the client's or the configuration's",
@@ -174,8 +201,35 @@ ADVICE = {
         "the upstream sends it back here: look for `HTTP_PROXY` in the upstream's own environment, and for"
         " two proxies with the same `name`",
     ),
+    "sni_denied": Advice(
+        "the TLS inside of a tunnel asks (SNI) for another host than its CONNECT, and `egress.sni` is"
+        " `enforce`",
+        "the client's or the configuration's",
+        "send it by a CONNECT for that host; `server_name` in the line `exchange ended` says which it is",
+    ),
     "target_too_long": Advice(
         "the URL is too long", _CLIENT, "shorten it, send its data as content, or raise `limits.max_head`"
+    ),
+    "tls_alert_received": Advice(
+        "the upstream ended the TLS handshake with an alert, whose name `detail` tells; through a tunnel the"
+        " client has got it, too",
+        "the upstream's or the configuration's",
+        "if it wants a certificate of its clients, set `tls.client_cert` for it, or put it into"
+        " `intercept.exclude`, so that the client shows its own; with `unrecognized_name` see"
+        " `tls.server_name`",
+    ),
+    "tls_certificate_error": Advice(
+        "the certificate of the upstream has expired, is for another name, or is signed by nobody who is"
+        " trusted; `detail` says which",
+        "the upstream's or the configuration's",
+        "if it has a CA of its own, name that in `tls.ca` for it; if it is called by another name than its"
+        " own,"
+        " set `tls.server_name`. Verification cannot be switched off",
+    ),
+    "tls_protocol_error": Advice(
+        "TLS with the upstream failed: it speaks none on this port, or no version from `tls.min_version` on",
+        "the upstream's or the configuration's",
+        "check the port, and whether it speaks TLS there (`openssl s_client -connect HOST:PORT`)",
     ),
     "too_many_in_flight": Advice(
         "as many calls to this upstream are under way as may be",

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from faults.by_upstreams import Provoke
 from faults.stage import Stage
-from support.client import Client, request
+from support.client import ESTABLISHED
 from support.upstream import OK, Do, Expect, Script, Send
 
 from proxy.core.exchange import Entry
@@ -14,7 +14,6 @@ from proxy.wire.dialer import Dialer
 
 ONE_FAILURE = CircuitPolicy(consecutive_failures=1)
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
-ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 async def _ask_anew(stage: Stage) -> None:
@@ -74,7 +73,7 @@ async def ramping(stage: Stage) -> None:
             await stage.connect()
         else:
             await stage.is_over()
-        await stage.proxy.report(number + 1)
+        await stage.report(number + 1)
     await _ask_anew(stage)
 
 
@@ -86,11 +85,13 @@ async def in_flight(stage: Stage) -> None:
 
 
 async def tunnels_full(stage: Stage) -> None:
-    await stage.upstream([Do.STALL], [Expect(), Send(SWITCH), Do.STALL], limits=Limits(max_tunnels=1))
-    first = await stage.ends.enter_async_context(await Client.connect(stage.proxy.port))
-    await first.send(request("CONNECT", stage.authority))
-    await first.reader.readexactly(len(ESTABLISHED))
+    is_tunnel = stage.entry is Entry.TUNNEL
+    script: Script = [Do.STALL] if is_tunnel else [Expect(), Send(SWITCH), Do.STALL]
+    await stage.upstream(script, limits=Limits(max_tunnels=1))
+    await stage.ask("GET", "Upgrade: websocket", "Connection: Upgrade")
+    assert await stage.client.hears()
     stage.ready()
+    await stage.connect()
     await stage.ask("GET", "Upgrade: websocket", "Connection: Upgrade")
 
 

@@ -97,7 +97,7 @@ async def no_descriptor(stage: Stage) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
     try:
         await stage.ask()
-        await stage.proxy.report()
+        await stage.report()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from faults.advice import ADVICE
-from faults.matrix import MATRIX, Cell, End, Row
+from faults.matrix import MATRIX
+from faults.rows import Cell, End, Row
 
 from proxy.core.acl import Acl, OwnListeners
 from proxy.core.address import Network
-from proxy.core.egress import AllowedAddresses, Egress, Hosts
+from proxy.core.egress import AllowedAddresses, Egress, Hosts, SniRules
 from proxy.core.errors import (
     ConnectionLimitReached,
     DestinationIpProhibited,
@@ -40,8 +41,10 @@ own, passed on as it came.
 _HOW_TO_READ = """
 - Look the reason up [below](#by-reason). The content says the same in JSON, and `detail` says more.
 - A client that shows only the first line, as Go's do for `https://`, shows the [phrase](#by-phrase).
-- **No answer at all, or half of one?** An answer that has begun cannot become another one, so it is cut. Only
-  the line `exchange ended` in the log says why, with the same words as `error`, `reason` and `details`.
+- **No answer at all, or half of one?** An answer that has begun cannot become another one, so it is cut, and
+  a tunnel that has its `200` can only be closed. Only the line `exchange ended` in the log says why, with
+  the same words as `error`, `reason` and `details`. Where TLS is intercepted, the requests inside get answers
+  that can be read.
 - A call that was refused at once, by a circuit or by a limit, has no such line, and one without a token only
   with `log.access: all`. Circuits count their refusals in `breaker_proxy_rejected_total`, and say in the line
   `circuit changed` why they opened. What rules refuse, and requests at fault, are counted in
@@ -58,7 +61,8 @@ _BY_REASON = """## By reason
 _BY_PHRASE = """
 ## By phrase
 
-*Cut* stands for an answer that had begun: then all of this is in the log alone. `Retry-After` is in seconds.
+*Cut* stands for an answer that had begun, *closed* for a tunnel that had its `200`: then all of this is in
+the log alone. `Retry-After` is in seconds.
 
 | phrase | status | on CONNECT | reason | error in `Proxy-Status` | `Retry-After` | the circuit books |
 |---|---|---|---|---|---|---|
@@ -66,12 +70,16 @@ _BY_PHRASE = """
 _MATRIX = """
 ## The fault matrix
 
-What each fault does, by each entry. *Forward* is a request with an `http://` URL on `listen.proxy`, *reverse*
-one on `listen.reverse`, *tunnel* a CONNECT up to its `200`; what comes behind that is bytes to the proxy, and
-is judged as [circuits](circuits.md#what-counts-as-what) says. A test provokes each line by each entry in it.
+What each fault does, by each entry. *Forward* is a request with a whole URL on `listen.proxy`, *reverse* one
+on `listen.reverse`, *intercepted* one inside of a CONNECT with `https: intercept`; *tunnel* is a CONNECT up
+to its `200`, and what comes behind that where the client gets *200, then closed*: the rest is bytes to the
+proxy, and is judged as [circuits](circuits.md#what-counts-as-what) says. The faults of an upstream's TLS are
+those of `https://` URLs, of routes to such, and of interception. A test provokes each line by each entry in
+it.
 
 - *the client gets* a status, with the fields above; or the answer is *cut* before its end; or *reset*, where
-  an orderly end would look like a whole answer; or *nothing*: the connection closes without a byte.
+  an orderly end would look like a whole answer; or *nothing*: the connection closes without a byte; or
+  *200, then closed*: a tunnel that stood comes to its end.
 - *Retry-After* is what is left of `circuit.open`, here 30 s; 60 if an operator gave no time; else 1.
 - *the circuit books* what the call said of its upstream; *not asked*: no call was admitted.
 - *connection*: whether it takes the client's next request. After a refused CONNECT it never does: what
@@ -85,7 +93,13 @@ _TOLD_ELSEWHERE = {
     HttpRequestDenied,
     DestinationIpProhibited,
 }
-_GOTTEN = {End.CUT: "cut", End.RESET: "reset", End.NOTHING: "nothing", End.LEFT: "has left"}
+_GOTTEN = {
+    End.CUT: "cut",
+    End.RESET: "reset",
+    End.NOTHING: "nothing",
+    End.LEFT: "has left",
+    End.CLOSED: "200, then closed",
+}
 
 
 def page() -> str:
@@ -95,7 +109,7 @@ def page() -> str:
 
 def cells(row: Row) -> dict[Entry, Cell | str]:
     """The cells of a row by entry."""
-    return {Entry.FORWARD: row.forward, Entry.REVERSE: row.reverse, Entry.TUNNEL: row.tunnel}
+    return {Entry(name): cell for name, cell in row._asdict().items() if name != "fault"}
 
 
 def told(reason: str) -> list[tuple[Entry, Cell]]:
@@ -121,6 +135,7 @@ def reasons() -> dict[str, list[ProxyError]]:
 def _denials() -> Iterator[ProxyError]:
     """What the rules say, each made to forbid the same tunnel; their refusals name the settings."""
     target = from_authority_form("192.0.2.1:443")
+    tunnel = Exchange(Entry.TUNNEL, "CONNECT", 0)
     own = OwnListeners(lambda _: True)
     own.ports = frozenset({target.port})
     here = HostPattern(target.host)
@@ -133,9 +148,13 @@ def _denials() -> Iterator[ProxyError]:
         Acl(Egress()),
     ):
         try:
-            rules.authorize(Exchange(Entry.TUNNEL, "CONNECT", 0), target)
+            rules.authorize(tunnel, target)
         except ProxyError as error:
             yield error
+    try:
+        Acl(Egress(sni=SniRules.ENFORCE)).authorize_hello(tunnel, target, None)
+    except ProxyError as error:
+        yield error
 
 
 def _below(kind: type[ProxyError]) -> Iterator[type[ProxyError]]:
@@ -173,8 +192,8 @@ def _phrases() -> Iterator[str]:
         waits = {cell.retry_after_s for cell in found if isinstance(cell.gets, int)}
         yield _line(
             phrase,
-            _status(status, [cell for entry, cell in told(reason) if entry is not Entry.TUNNEL]),
-            _status(on_connect, [cell for entry, cell in told(reason) if entry is Entry.TUNNEL]),
+            _status(status, [cell for entry, cell in told(reason) if not _is_of_connect(entry, cell)]),
+            _status(on_connect, [cell for entry, cell in told(reason) if _is_of_connect(entry, cell)]),
             f"`{reason}`",
             f"`{error_type}`",
             "" if waits <= {None} else "1" if waits == {1} else "what is left",
@@ -182,11 +201,17 @@ def _phrases() -> Iterator[str]:
         )
 
 
+def _is_of_connect(entry: Entry, cell: Cell) -> bool:
+    """Whether it is a CONNECT that has this error, be it to be intercepted or not."""
+    return entry is Entry.TUNNEL or cell.gets is End.CLOSED
+
+
 def _status(status: int, found: list[Cell]) -> str:
     """The status where it is sent."""
     is_sent = any(isinstance(cell.gets, int) for cell in found)
     is_cut = any(cell.gets in {End.CUT, End.RESET} for cell in found)
-    return " or ".join([*[str(status)] * is_sent, *["cut"] * is_cut])
+    is_closed = any(cell.gets is End.CLOSED for cell in found)
+    return " or ".join([*[str(status)] * is_sent, *["cut"] * is_cut, *["closed"] * is_closed])
 
 
 def _matrix() -> Iterator[str]:
@@ -204,12 +229,15 @@ def _matrix() -> Iterator[str]:
 
 def _row(row: Row, notes: list[str]) -> Iterator[str]:
     merged: dict[Cell, list[Entry]] = {}
-    missing = []
+    absent: dict[str, list[str]] = {}
     for entry, cell in cells(row).items():
         if isinstance(cell, Cell):
             merged.setdefault(cell._replace(keeps=False), []).append(entry)
-            continue
-        note = f"{entry.value}: {cell}"
+        else:
+            absent.setdefault(cell, []).append(entry.value)
+    missing = []
+    for why, names in absent.items():
+        note = f"{' and '.join([', '.join(names[:-1]), names[-1]][len(names) == 1 :])}: {why}"
         if note not in notes:
             notes.append(note)
         missing.append(f"({notes.index(note) + 1})")

@@ -4,34 +4,36 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
-from faults import by_clients, by_proxy, by_upstreams
-from faults.matrix import MATRIX, Cell, Row
+from faults import by_clients, by_proxy, by_tls, by_upstreams
+from faults.document import cells
+from faults.matrix import MATRIX
+from faults.rows import Cell, Row
 from faults.stage import Stage
 from support.sidecar import Start
 
 from proxy.core.exchange import Entry
 
-PROVOKE = by_upstreams.PROVOKE | by_clients.PROVOKE | by_proxy.PROVOKE
+PROVOKE = by_upstreams.PROVOKE | by_tls.PROVOKE | by_clients.PROVOKE | by_proxy.PROVOKE
 # Far longer than any fault takes; who waits in vain fails by it.
 PATIENCE_S = 10.0
 ROWS = {name: row for rows in MATRIX.values() for name, row in rows.items()}
 
 
-def cell_of(row: Row, entry: Entry) -> Cell | str:
-    return {Entry.FORWARD: row.forward, Entry.REVERSE: row.reverse, Entry.TUNNEL: row.tunnel}[entry]
-
-
 CELLS = [
     pytest.param(name, entry, cell, id=f"{name}-{entry.value}")
     for name, row in ROWS.items()
-    for entry in Entry
-    if isinstance(cell := cell_of(row, entry), Cell)
+    for entry, cell in cells(row).items()
+    if isinstance(cell, Cell)
 ]
 
 
 @pytest.mark.parametrize(("name", "entry", "cell"), CELLS)
 async def test_cell(
-    start: Start, monkeypatch: pytest.MonkeyPatch, name: str, entry: Entry, cell: Cell
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    entry: Entry,
+    cell: Cell,
 ) -> None:
     async with AsyncExitStack() as ends:
         stage = Stage(entry, start, monkeypatch, ends)
@@ -47,6 +49,6 @@ def test_every_row_can_be_provoked_and_has_a_name_of_its_own() -> None:
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_every_row_has_a_cell_and_a_reason_where_it_has_none(row: Row) -> None:
-    cells = [cell_of(row, entry) for entry in Entry]
-    assert any(isinstance(cell, Cell) for cell in cells)
-    assert all(cell for cell in cells)
+    assert set(cells(row)) == set(Entry)
+    assert any(isinstance(cell, Cell) for cell in cells(row).values())
+    assert all(cells(row).values())

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Self, cast
 
 from fuzz.messages import PORT, TUNNEL, UPSTREAM
-from fuzz.reading import Answer, Malformed, Request, answer_of, arrived_of
+from fuzz.reading import Answer, Malformed, Request, answer_of, arrived_of, begins_http
 from fuzz.strategies import Ending
 from support.sidecar import Running
 from support.turns import turns
@@ -85,7 +85,7 @@ class Peer(asyncio.Protocol):
 
 
 class Upstreams:
-    """Two upstreams: one reads HTTP strictly and answers, one is what tunnels lead to, and echoes.
+    """Two upstreams: one reads HTTP strictly and answers, one is what tunnels lead to, and echoes all else.
 
     Attributes:
         arrived: the connections of the first, in order.
@@ -159,19 +159,30 @@ class Upstreams:
         Raises:
             Malformed: something else has arrived.
         """
-        found = []
-        for peer in self.arrived:
-            requests, raw = arrived_of(bytes(peer.received))
-            found += [(request, raw if request is requests[-1] else b"") for request in requests]
-        return found
+        return _requests_of(self.arrived)
+
+    def requests_inside(self) -> list[tuple[Request, bytes]]:
+        """The same of what was inside of a CONNECT.
+
+        Raises:
+            Malformed: as above.
+        """
+        return _requests_of(self.tunnelled)
 
     def _accept(self) -> Peer:
         self.arrived.append(Peer(self._hears))
         return self.arrived[-1]
 
     def _accept_tunnel(self) -> Peer:
-        self.tunnelled.append(Peer(_echo))
+        self.tunnelled.append(Peer(self._hears_inside))
         return self.tunnelled[-1]
+
+    def _hears_inside(self, peer: Peer) -> None:
+        if begins_http(bytes(peer.received)):
+            self._hears(peer)
+        else:
+            peer.write(bytes(peer.received[peer.echoed :]))
+            peer.echoed = len(peer.received)
 
     def _hears(self, peer: Peer) -> None:
         """Answers the requests that have arrived whole; each answer says which one it is for."""
@@ -219,9 +230,12 @@ class Upstreams:
             peer.end(Ending.FIN)
 
 
-def _echo(peer: Peer) -> None:
-    peer.write(bytes(peer.received[peer.echoed :]))
-    peer.echoed = len(peer.received)
+def _requests_of(peers: list[Peer]) -> list[tuple[Request, bytes]]:
+    found = []
+    for peer in peers:
+        requests, raw = arrived_of(bytes(peer.received))
+        found += [(request, raw if request is requests[-1] else b"") for request in requests]
+    return found
 
 
 def asked(request: Request) -> bytes:

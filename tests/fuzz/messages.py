@@ -29,6 +29,7 @@ def _chunks(*pieces: bytes, trailers: bytes = b"", extension: bytes = b"") -> by
 
 
 _CHUNKED = b"Transfer-Encoding: chunked"
+_CONNECT = b"CONNECT " + TUNNEL + b" HTTP/1.1\r\nHost: " + TUNNEL + b"\r\n\r\n"
 
 REQUESTS = {
     "get": _request(b"GET /a"),
@@ -59,7 +60,8 @@ REQUESTS = {
     "trace": _request(b"TRACE /tr", b"Max-Forwards: 5"),
     "delete": _request(b"DELETE /d", b"Authorization: Basic eDp5"),
     "old": _request(b"GET /o").replace(b"HTTP/1.1", b"HTTP/1.0"),
-    "connect": b"CONNECT " + TUNNEL + b" HTTP/1.1\r\nHost: " + TUNNEL + b"\r\n\r\n",
+    "connect": _CONNECT,
+    "inside": _CONNECT + b"GET /i HTTP/1.1\r\nHost: " + TUNNEL + b"\r\n\r\n",
 }
 
 # What is refused, with something behind it that must then not be executed.

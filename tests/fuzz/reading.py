@@ -17,6 +17,11 @@ _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) (HTTP/1\.[01])")
 # RFC 9112 section 3: "recipients MAY instead parse on whitespace-delimited word boundaries".
 _SPACED_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") +([\x21-\x7e]+) +(HTTP/1\.[01])")
+# What tells in a tunnel that its client speaks HTTP: one such line, within what one may have (section 3).
+_BEGINS_HTTP = re.compile(
+    rb"(?:\r?\n)*[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} [\x21-\x7e\x80-\xff]+ HTTP/1\.[01]\r?\n"
+)
+_LONGEST_LINE = 8192
 _STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([0-9]{3})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _SLOPPY_STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) +([0-9]{3})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
@@ -70,13 +75,12 @@ class Answer:
         return [value for key, value in self.fields if key.lower() == name]
 
 
-def requests_of(stream: bytes) -> list[Request]:
+def requests_of(stream: bytes, at: int = 0) -> list[Request]:
     """The requests that a strict reader finds in what a client sent: up to the first fault, or a CONNECT.
 
     The last one may be incomplete: its head is right, of its content the beginning is.
     """
     found: list[Request] = []
-    at = 0
     while True:
         # RFC 9112 section 2.2: empty lines before a request are ignored.
         at = _behind_empty_lines(stream, at)
@@ -101,6 +105,20 @@ def requests_of(stream: bytes) -> list[Request]:
         if not content.complete or method == b"CONNECT":
             return found
         at = content.end
+
+
+def inside_of(stream: bytes, requests: list[Request]) -> list[Request] | None:
+    """The requests inside of the CONNECT that these end with; None if what is inside is only carried."""
+    if not requests or requests[-1].method != b"CONNECT":
+        return None
+    at = requests[-1].end
+    return requests_of(stream, at) if begins_http(stream[at:]) else None
+
+
+def begins_http(said: bytes) -> bool:
+    """Whether who says this first in a tunnel speaks HTTP/1."""
+    line = _BEGINS_HTTP.match(said)
+    return line is not None and line.end() <= _LONGEST_LINE
 
 
 def arrived_of(stream: bytes) -> tuple[list[Request], bytes]:

@@ -4,7 +4,8 @@ Of each conversation is asserted:
 
  1. What arrives at the upstream is valid as h11 reads it, and is what the client asked for: the requests
     that a strict reader finds in the client's bytes, in their order, each at most once, with their fields and
-    content. So nothing of a refused request arrives, and never more messages go out than came in.
+    content. So nothing of a refused request arrives, and never more messages go out than came in. Requests
+    inside of a CONNECT arrive where that leads to, and what else is inside arrives there as it is.
  2. What the client gets is valid as h11 reads it: for each request one final answer at most, and its own.
  3. Each exchange is reported once.
  4. However the host is spelled, nobody but the test's own upstreams is connected to.
@@ -17,7 +18,7 @@ import pytest
 from fuzz.batches import Fuzz
 from fuzz.conversation import Stage
 from fuzz.messages import REQUESTS
-from fuzz.reading import Answer, Fields, Malformed, Request, answer_of, options, requests_of
+from fuzz.reading import Answer, Fields, Malformed, Request, answer_of, inside_of, options, requests_of
 from fuzz.strategies import MUTATED_REQUESTS, Ending, Sent
 
 _HOP_BY_HOP = {
@@ -62,23 +63,33 @@ def _is(arrived: Request, sent: Request) -> bool:
     )
 
 
-def check_arrived(stage: Stage, text: bytes, sent: list[Request]) -> list[Request]:
-    """Holds what the upstreams got against what the client sent; returns the requests."""
-    found = stage.upstreams.requests()
+def check_arrived(stage: Stage, text: bytes, sent: list[Request], inside: list[Request] | None) -> None:
+    """Holds what the upstreams got against what the client sent."""
+    _check_requests(text, stage.upstreams.requests(), sent)
+    tunnelled = stage.upstreams.tunnelled
+    if inside is not None:
+        assert len(tunnelled) <= 1 + len(inside), "nobody has asked for that"
+        _check_requests(text, stage.upstreams.requests_inside(), inside)
+        return
+    is_connect = bool(sent) and sent[-1].method == b"CONNECT"
+    behind = text[sent[-1].end :] if is_connect else b""
+    assert len(tunnelled) <= is_connect
+    for peer in tunnelled:
+        assert behind.startswith(peer.received), "other bytes than the client's in a tunnel"
+
+
+def _check_requests(text: bytes, found: list[tuple[Request, bytes]], sent: list[Request]) -> None:
     left = iter(sent)
     for arrived, raw in found:
         request = next((request for request in left if _is(arrived, request)), None)
         assert request is not None, f"nobody has asked for {arrived}, or not now"
         assert text[request.end :].startswith(raw), "other bytes than the client's behind an upgrade"
-    behind = text[sent[-1].end :] if sent and sent[-1].method == b"CONNECT" else b""
-    assert len(stage.upstreams.tunnelled) <= (bool(sent) and sent[-1].method == b"CONNECT")
-    for peer in stage.upstreams.tunnelled:
-        assert behind.startswith(peer.received), "other bytes than the client's in a tunnel"
-    return [arrived for arrived, _ in found]
 
 
-def answers_of(text: bytes, received: bytes, sent: list[Request], *, ended: bool) -> list[Answer]:
-    """The answers that the client got.
+def answers_of(
+    text: bytes, received: bytes, sent: list[Request], inside: list[Request] | None, *, ended: bool
+) -> list[Answer]:
+    """The answers that the client got, those inside of a CONNECT behind that to it.
 
     Raises:
         Malformed: it got something else.
@@ -95,6 +106,8 @@ def answers_of(text: bytes, received: bytes, sent: list[Request], *, ended: bool
         answers.append(answer)
         at += answer.end
         switched = request.method == b"CONNECT" and 200 <= answer.status < 300
+        if switched and inside is not None:
+            return answers + answers_of(text, received[at:], inside, None, ended=ended)
         if switched or answer.status == 101:
             assert text[request.end :].startswith(received[at:]), "other bytes than the upstream's"
             return answers
@@ -134,6 +147,8 @@ def check_answers(answers: list[Answer], sent: list[Request]) -> None:
     for number, answer in enumerate(answers):
         if answer.status == 0:
             continue
+        if number < len(sent) and sent[number].method == b"CONNECT" and answer.status < 300:
+            assert all(one.method != b"CONNECT" for one in sent[:number]), "a CONNECT inside of a CONNECT"
         for_it = answer.values(b"x-asked")
         if for_it:
             request = sent[number]
@@ -162,8 +177,10 @@ async def converse(stage: Stage, sent: Sent, last: bytes = b"") -> list[Answer]:
         await stage.end(client, sent.ending)
         ended = client.ended
     requests = requests_of(text)
-    check_arrived(stage, text, requests)
-    answers = answers_of(text, bytes(client.received), requests, ended=ended)
+    inside = inside_of(text, requests)
+    check_arrived(stage, text, requests, inside)
+    answers = answers_of(text, bytes(client.received), requests, inside, ended=ended)
+    requests += inside or []
     check_answers(answers, requests)
     reports = stage.reports
     more = bool(text[requests[-1].end if requests else 0 :].strip(b"\r\n"))
@@ -178,14 +195,26 @@ async def test_a_valid_request_is_carried(stage: Stage, name: str) -> None:
     """What is not mutated arrives and is answered: the readers here do not just find nothing."""
     request = requests_of(stage.upstreams.addressed(REQUESTS[name]))[-1]
     assert request.complete
-    (answer,) = await converse(stage, Sent(REQUESTS[name], (), Ending.CLOCK), b"HTTP/1.1 ")
+    last = b"GET /i" if name == "inside" else b"HTTP/1.1 "
+    *before, answer = await converse(stage, Sent(REQUESTS[name], (), Ending.CLOCK), last)
+    assert len(before) == (name == "inside")
     assert answer.complete
     assert answer.status == (101 if name == "upgrade" else 200)
 
 
 async def test_valid_requests_one_behind_the_other(stage: Stage) -> None:
     # Behind chunked content in one piece with the next request the proxy closes: aiohttp hides trailers.
-    last = {"chunked", "close", "connect", "extensions", "old", "smuggled in a chunk", "trailers", "upgrade"}
+    last = {
+        "chunked",
+        "close",
+        "connect",
+        "extensions",
+        "inside",
+        "old",
+        "smuggled in a chunk",
+        "trailers",
+        "upgrade",
+    }
     names = [name for name in sorted(REQUESTS) if name not in last]
     text = b"".join(REQUESTS[name] for name in [*names, "connect"])
     through = b"through the tunnel"

@@ -26,6 +26,8 @@ from proxy.core.budget import (
 from proxy.core.policy import Limits
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+# What is said through tunnels begins with a byte that begins no request: those would be seen.
+ASKED, TUNNEL, ENDLESS_TUNNEL = b"\0ask\n", b"\0tunnel\n", b"\0endless tunnel\n"
 LENGTH = 10**9
 BLOCK = bytes(64 * 1024)
 # In the small, so that a flood is soon there.
@@ -38,7 +40,7 @@ FEW = 6
 
 
 class Upstream:
-    """Answers GET with OK; content it reads not at all, and what is asked of /endless never ends.
+    """Answers GET and ASKED with OK; content it reads not at all, and what is asked of /endless never ends.
 
     Through a tunnel it says one byte, and reads no more.
     """
@@ -81,9 +83,12 @@ class Upstream:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\n")
-        if head.startswith(b"tunnel"):
+        if head == ASKED:
+            writer.write(OK)
+            return
+        if head in {TUNNEL, ENDLESS_TUNNEL}:
             writer.write(b"!")
-            if b"endless" in head:
+            if head == ENDLESS_TUNNEL:
                 writer.transport.pause_reading()  # type: ignore[attr-defined]  # it is one of both
                 await self._flood(writer)
             # The half-close of a client is no reason to go.
@@ -142,7 +147,8 @@ class Line:
     def healthy(self, *, seats: bool = True) -> None:
         """Calls are answered: in an old tunnel; and on an old connection and a new one, if seats are left."""
         for _ in range(3):
-            assert self.ask(self._busy) == OK
+            self._busy.sendall(ASKED)
+            assert self._busy.recv(65536) == OK
         if seats:
             assert self.ask(self.before).startswith(b"HTTP/1.1 200")
             with self.connect() as client:
@@ -185,7 +191,7 @@ class Line:
         client.sendall(b"CONNECT %b HTTP/1.1\r\nHost: a\r\n\r\n" % next(self._hosts))
         return client, client.recv(4096)
 
-    def tunnel(self, said: bytes = b"tunnel\n") -> socket.socket:
+    def tunnel(self, said: bytes = TUNNEL) -> socket.socket:
         client, answer = self.connect_through()
         assert answer.startswith(b"HTTP/1.1 200")
         client.sendall(said)
@@ -198,7 +204,7 @@ class Line:
         return client
 
     def stalled_tunnel(self) -> socket.socket:
-        return _stuffed(self.tunnel(b"tunnel endless\n"))
+        return _stuffed(self.tunnel(ENDLESS_TUNNEL))
 
 
 def _stuffed(client: socket.socket) -> socket.socket:

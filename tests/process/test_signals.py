@@ -35,7 +35,8 @@ def test_an_idle_process_ends_with_0(ending: signal.Signals) -> None:
     with RunningProxy(drain={"timeout": "10m"}) as proxy:
         proxy.send(ending)
         assert proxy.ended() == 0
-        assert [line["event"] for line in proxy.lines] == ["started", "egress", "draining", "stopped"]
+        events = [line["event"] for line in proxy.lines]
+        assert events == ["started", "egress", "https", "draining", "stopped"]
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

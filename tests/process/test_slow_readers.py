@@ -133,8 +133,10 @@ async def test_clients_that_stop_reading_are_dropped_and_cost_little(kind: str) 
         if kind == "tunnel":
             writer.write(f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode())
             await reader.readuntil(b"\r\n\r\n")
-        target = "/" if kind == "tunnel" else f"http://{authority}/"
-        writer.write(f"GET {target} HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode())
+            # What is no request is only carried.
+            writer.write(b"\0\r\n\r\n")
+        else:
+            writer.write(f"GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode())
         await reader.readexactly(TAKEN)
         return reader, writer
 

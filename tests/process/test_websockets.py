@@ -1,15 +1,18 @@
-"""WebSockets between a real client and a real server: through a tunnel, the forward entry and a route."""
+"""WebSockets between a real client and a real server, on all ways: tunnels, interception, forward, route."""
 
 import asyncio
 import random
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import pytest
+from support import certificates
 from support.process import CLOSED, RunningProxy, free_port, until
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
@@ -21,7 +24,8 @@ from websockets.typing import Subprotocol
 # Whatever hangs shall not do so for long.
 pytestmark = pytest.mark.timeout(20)
 
-ENTRIES = ("tunnel", "forward", "reverse")
+# Inside of a tunnel the proxy sees plain HTTP, and TLS only where it intercepts.
+ENTRIES = ("tunnel", "tls-tunnel", "intercepted", "forward", "reverse")
 MESSAGE = random.Random(0).randbytes(16 * 1024 * 1024)  # noqa: S311 -- no secret
 CLOSES = [
     (1000, "done"),
@@ -95,13 +99,14 @@ class Line:
     server: Server
     entry: str
     reverse_port: int
+    trusting: ssl.SSLContext | None
 
     def open(self, path: str, **options: Any) -> connect:
         """A connection of the client's, to be entered."""
-        url = f"ws://127.0.0.1:{self.server.port}{path}"
+        url = f"{'ws' if self.trusting is None else 'wss'}://127.0.0.1:{self.server.port}{path}"
         match self.entry:
-            case "tunnel":
-                return connect(url, proxy=self.proxy.url, **options)
+            case "tunnel" | "tls-tunnel" | "intercepted":
+                return connect(url, proxy=self.proxy.url, ssl=self.trusting, **options)
             case "forward":
                 there: dict[str, Any] = {"host": "127.0.0.1", "port": self.proxy.proxy_port}
                 return connect(url, proxy=None, create_connection=AbsoluteForm, **there, **options)
@@ -117,31 +122,64 @@ class Line:
         assert self.proxy.metric("calls_total", outcome="failure") == 0
 
 
-@pytest.fixture(scope="module")
-def ports() -> tuple[int, int]:
-    """Of the servers, one after the other, and of the listener with a route to them."""
-    return free_port(), free_port()
+@dataclass(frozen=True)
+class Places:
+    """Where servers and the listener with a route are, and whom to trust.
+
+    Attributes:
+        plain, tunnelled, intercepted: ports of servers; the latter two speak TLS.
+        reverse: the port of the listener.
+        bundle: of the proxy's.
+    """
+
+    plain: int
+    tunnelled: int
+    intercepted: int
+    reverse: int
+    bundle: Path
 
 
 @pytest.fixture(scope="module")
-def proxy(ports: tuple[int, int]) -> Iterator[RunningProxy]:
-    server, reverse = ports
+def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
+    folder = tmp_path_factory.mktemp("certificates")
+    ports = (free_port(), free_port(), free_port(), free_port())
+    return Places(*ports, folder / "shared" / "ca-bundle.crt")
+
+
+@pytest.fixture(scope="module")
+def proxy(places: Places) -> Iterator[RunningProxy]:
     loopback = "127.0.0.1:0"
-    listen = {"proxy": loopback, "admin": loopback, "reverse": f"127.0.0.1:{reverse}"}
-    with RunningProxy(listen=listen, routes=[{"upstream": f"http://127.0.0.1:{server}"}]) as running:
+    listen = {"proxy": loopback, "admin": loopback, "reverse": f"127.0.0.1:{places.reverse}"}
+    tls = {"ca": certificates.authority_path()}
+    with RunningProxy(
+        listen=listen,
+        routes=[{"upstream": f"http://127.0.0.1:{places.plain}"}],
+        upstreams=[{"match": f"127.0.0.1:{places.intercepted}", "https": "intercept", "tls": tls}],
+        intercept={"ephemeral": True, "directory": str(places.bundle.parent)},
+    ) as running:
         yield running
 
 
 @pytest.fixture(params=ENTRIES)
-async def line(
-    request: pytest.FixtureRequest, proxy: RunningProxy, ports: tuple[int, int]
-) -> AsyncIterator[Line]:
-    port, reverse_port = ports
+async def line(request: pytest.FixtureRequest, proxy: RunningProxy, places: Places) -> AsyncIterator[Line]:
+    port, trusted = {
+        "tls-tunnel": (places.tunnelled, Path(certificates.authority_path())),
+        "intercepted": (places.intercepted, places.bundle),
+    }.get(request.param, (places.plain, None))
     server = Server(port)
-    async with serve(server.handle, "127.0.0.1", port, process_request=server.answer, max_size=None):
-        line = Line(proxy, server, request.param, reverse_port)
+    async with serve(
+        server.handle,
+        "127.0.0.1",
+        port,
+        process_request=server.answer,
+        max_size=None,
+        ssl=None if trusted is None else certificates.server("127.0.0.1"),
+    ):
+        trusting = None if trusted is None else ssl.create_default_context(cafile=trusted)
+        line = Line(proxy, server, request.param, places.reverse, trusting)
         yield line
-        line.nothing_is_left()
+        # In a thread: the server, which may have yet to close, is on this loop.
+        await asyncio.to_thread(line.nothing_is_left)
 
 
 async def test_large_messages_go_both_ways_at_once(line: Line) -> None:
@@ -154,7 +192,7 @@ async def test_large_messages_go_both_ways_at_once(line: Line) -> None:
     (request,) = line.server.requests
     assert request.path == "/echo?all"
     assert request.headers["Host"] == f"127.0.0.1:{line.server.port}"
-    assert ("Via" in request.headers) == (line.entry != "tunnel"), "it took the way that it should"
+    assert ("Via" in request.headers) == (line.entry != "tls-tunnel"), "it took the way that it should"
 
 
 async def _send_all(client: ClientConnection, messages: list[bytes]) -> None:

@@ -1,10 +1,14 @@
 """A raw client: bytes out, and the answer read by h11, which is strict."""
 
 import asyncio
+import socket
+import struct
 from dataclasses import dataclass
 from typing import Self
 
 import h11
+
+ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,11 @@ class Client:
     @classmethod
     async def connect(cls, port: int) -> "Client":
         return cls(*await asyncio.open_connection("127.0.0.1", port))
+
+    async def connected(self, authority: str, behind: bytes = b"") -> None:
+        """Sends a CONNECT, with what is behind it in the same segment, and reads that its tunnel stands."""
+        await self.send(request("CONNECT", authority) + behind)
+        assert await self.reader.readexactly(len(ESTABLISHED)) == ESTABLISHED
 
     async def send(self, text: bytes) -> None:
         self.writer.write(text)
@@ -85,6 +94,12 @@ class Client:
         self._unread = b""
         return rest
 
+    def reset(self) -> None:
+        """Ends the connection with a RST."""
+        raw = self.writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
     def close(self) -> None:
         self.writer.close()
 
@@ -93,6 +108,13 @@ class Client:
 
     async def __aexit__(self, *_: object) -> None:
         self.close()
+
+
+async def tunnel(port: int, authority: str, behind: bytes = b"") -> Client:
+    """A client whose tunnel stands; `behind` came together with its CONNECT."""
+    client = await Client.connect(port)
+    await client.connected(authority, behind)
+    return client
 
 
 def get(url: str, *extra: str) -> bytes:

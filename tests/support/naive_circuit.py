@@ -12,7 +12,7 @@ from proxy.core.exchange import Awaited
 from proxy.core.outcome import Outcome, Verdict
 from proxy.core.policy import CircuitPolicy
 
-CONNECTING = {Awaited.CONNECTION: "connect_timeout"}
+CONNECTING = {Awaited.CONNECTION: "connect_timeout", Awaited.TLS: "tls"}
 UPSTREAM_OWES = {
     **CONNECTING,
     Awaited.UPSTREAM_WINDOW: "response_timeout",
@@ -168,7 +168,7 @@ class NaiveCircuit:
                 seat = min(self.probes, key=self.lease_end)
                 kind = seat.call.kind_at(due)
                 seat.settled = True
-                if kind is not None and not (self.is_endpoint and kind == "connect_timeout"):
+                if kind is not None and not (self.is_endpoint and kind in CONNECTING.values()):
                     self.calls += 1
                     self.wish = None
                     self.change("open", "probe_failed", due)

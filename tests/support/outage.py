@@ -4,11 +4,13 @@ import asyncio
 import hashlib
 import re
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Self
+from weakref import WeakSet
 
 from aiohttp import web
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -30,21 +32,29 @@ class LocalUpstream:
 
     Args:
         host: a name that means 127.0.0.1 to the proxy.
-        answers: for targets that are answered in another way.
+        answers: for targets that are answered in another way; may be changed while it runs.
+        tls: its side of TLS, if it is to speak HTTPS.
 
     Attributes:
         seen: the method and path of each request since the last start.
         expected: how many requests it has told to go on with 100.
     """
 
-    def __init__(self, host: str = "127.0.0.1", answers: Mapping[str, Verbatim] | None = None) -> None:
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        answers: Mapping[str, Verbatim] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.seen: list[str] = []
         self.expected = 0
         self._host = host
-        self._answers = answers or {}
+        self._answers = {} if answers is None else answers
+        self._tls = tls
         self._resources = ExitStack()
         self._portal: BlockingPortal | None = None
         self._runner: web.ServerRunner | None = None
+        self._transports: WeakSet[asyncio.Transport] = WeakSet()
         # Bound and not listening: connections are refused, and nobody else takes the port meanwhile.
         self._reserved = socket.socket()
         self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -57,9 +67,14 @@ class LocalUpstream:
         return f"{self._host}:{self.port}"
 
     @property
+    def origin(self) -> str:
+        """Its scheme, host and port."""
+        return f"{'http' if self._tls is None else 'https'}://{self.authority}"
+
+    @property
     def url(self) -> str:
         """The URL of a resource of its own."""
-        return f"http://{self.authority}/hook?event=1"
+        return f"{self.origin}/hook?event=1"
 
     def __enter__(self) -> Self:
         self._resources.enter_context(self._reserved)
@@ -85,19 +100,25 @@ class LocalUpstream:
     async def _start(self) -> None:
         self._runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True).start()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True, ssl_context=self._tls)
+        await site.start()
 
     async def _kill(self) -> None:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        # With TLS it would wait for the peer's last word.
+        for transport in self._transports:
+            transport.abort()
+        await asyncio.sleep(0)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        assert request.transport is not None
+        self._transports.add(request.transport)
         self.seen.append(f"{request.method} {request.raw_path}")
         if request.raw_path in self._answers:
             return _VerbatimResponse(self._answers[request.raw_path])
         if "Expect" in request.headers:
-            assert request.transport is not None
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.expected += 1
         digest = hashlib.sha256()
@@ -179,6 +200,17 @@ def outage(
     assert proxy.metric("circuit_failures_total", circuit=circuit, scope="host", kind="refused") == 5
 
     upstream.start()
+    assert_recovers(proxy, upstream, call, refused)
+
+
+def assert_recovers(
+    proxy: RunningProxy,
+    upstream: LocalUpstream,
+    call: Callable[[], Reply],
+    refused: Callable[[Reply, str], None] = assert_refused,
+) -> None:
+    """The open circuit of an upstream in health, which has seen nothing yet, closes after three calls."""
+    circuit = upstream.authority
     end = monotonic() + PATIENCE_S
     while (reply := call()).status == 503:
         refused(reply, circuit)

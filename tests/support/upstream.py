@@ -5,13 +5,17 @@ follow. What arrived is kept per connection, byte for byte.
 """
 
 import asyncio
+import os
 import socket
+import ssl
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Self
+
+from support import certificates
 
 
 class Step:
@@ -39,12 +43,20 @@ class Send(Step):
     text: bytes
 
 
+@dataclass(frozen=True)
+class Refuse(Step):
+    """Shakes hands in a TLS that its client does not satisfy, and says so; TLS of the loops says nothing."""
+
+    context: ssl.SSLContext
+
+
 class Do(Step, Enum):
     """Steps without an argument."""
 
     STALL = auto()  # says nothing until the peer goes away
     RESET = auto()  # closes with a RST
     HALF_CLOSE = auto()  # closes the sending side, reads on
+    CUT = auto()  # closes without the close_notify that ends TLS
 
 
 @dataclass(frozen=True)
@@ -76,20 +88,30 @@ class Connection:
 
 
 class ScriptedUpstream:
-    """Listens on loopback while its `async with` lasts; on port 0 by default, which takes a free one."""
+    """Listens on loopback while its `async with` lasts; on port 0 by default, which takes a free one.
 
-    def __init__(self, *scripts: Script, host: str = "127.0.0.1", port: int = 0) -> None:
+    With `tls` it plays behind its handshake; who does not finish that is none of its connections.
+    """
+
+    def __init__(
+        self,
+        *scripts: Script,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.connections: list[Connection] = []
         self.accepted = asyncio.Event()
         self._scripts = scripts
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._host = host
+        self._tls = tls
         self.port = port
 
     @property
     def authority(self) -> str:
-        return f"{self._host}:{self.port}"
+        return f"[{self._host}]:{self.port}" if ":" in self._host else f"{self._host}:{self.port}"
 
     async def connection(self, index: int) -> Connection:
         """Waits for the connection with this number, 0 for the first."""
@@ -99,7 +121,7 @@ class ScriptedUpstream:
         return self.connections[index]
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, self._host, self.port)
+        self._server = await asyncio.start_server(self._serve, self._host, self.port, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -126,6 +148,12 @@ class ScriptedUpstream:
             connection.changed.set()
             writer.close()
             self._tasks.discard(task)
+
+
+def tls_upstream(*scripts: Script, host: str = "127.0.0.1") -> ScriptedUpstream:
+    """One that plays over TLS, with a certificate for all names of this machine."""
+    tls = certificates.server("localhost", "127.0.0.1", "127.0.0.2", "::1")
+    return ScriptedUpstream(*scripts, host=host, tls=tls)
 
 
 class _Player:
@@ -156,6 +184,8 @@ class _Player:
                     await self._writer.drain()
                 case Wait(event):
                     await event.wait()
+                case Refuse(context):
+                    await self._refuse(context)
                 case Do():
                     await self._do(step)
 
@@ -166,9 +196,30 @@ class _Player:
             raw = self._writer.get_extra_info("socket")
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._writer.transport.abort()
+        elif step is Do.CUT:
+            with socket.socket(fileno=os.dup(self._writer.get_extra_info("socket").fileno())) as raw:
+                raw.shutdown(socket.SHUT_WR)
         else:
             while True:
                 await self._more()
+
+    async def _refuse(self, context: ssl.SSLContext) -> None:
+        received, to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(received, to_send, server_side=True)
+        is_refused = False
+        while not is_refused:
+            await self._more()
+            received.write(self._unread)
+            self._unread.clear()
+            try:
+                tls.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLError:
+                is_refused = True
+            else:
+                raise AssertionError("it was to be refused")
+            self._writer.write(to_send.read())
 
     async def _more(self) -> None:
         received = await self._reader.read(65536)

@@ -1,23 +1,28 @@
 """The ways by which a client can name an upstream, so that one table of cases goes through all of them."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from proxy.core.address import Network
 from proxy.core.egress import AllowedAddresses, Egress
 from proxy.core.host_pattern import HostPattern
-from proxy.core.policy import Dns, Endpoint, Listen
+from proxy.core.https import HttpsMode, Tls
+from proxy.core.overlay import Overlay
+from proxy.core.policy import Dns, Endpoint, Listen, Upstream
 from proxy.core.route import PathPrefix, Route, UpstreamUrl
+from support import certificates
 from support.client import Client, get, request
 from support.dns import DnsServer
 from support.sidecar import Running, Start
-from support.upstream import OK, Do, Expect, Send, Step
+from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Step
 
 # Far longer than any answer takes. Whatever should not have been called does not answer.
 _PATIENCE_S = 5.0
 # Stands for the internet; every other address of loopback is private.
 PUBLIC = "127.0.0.2"
+# No HTTP and no TLS, so that a tunnel only carries it; whoever waits for the end of a head answers it.
+OPAQUE = b"\0opaque\r\n\r\n"
 ACCEPT = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
 
 
@@ -70,12 +75,35 @@ class Way:
         script: what an upstream does that answers it.
         passed: the status that says that the upstream was reached.
         internal: whether a route calls the upstream internal; None is no route.
+        scheme: that the request, or the route, names.
+        is_originated: whether that becomes https.
     """
 
     name: str
     script: tuple[Step, ...] = (Expect(), Send(OK))
     passed: int = 200
     internal: bool | None = None
+    scheme: str = "http"
+    is_originated: bool = False
+
+    @property
+    def is_https(self) -> bool:
+        """Whether the upstream is called over TLS."""
+        return self.scheme == "https" or self.is_originated
+
+    def upstream(self, host: str, port: int) -> ScriptedUpstream:
+        """One that answers what comes this way, by whatever name it was called."""
+        tls = certificates.server() if self.is_https else None
+        return ScriptedUpstream(self.script, host=host, port=port, tls=tls)
+
+    def entries(self, entries: tuple[Upstream, ...]) -> tuple[Upstream, ...]:
+        """The settings of upstreams, so that over TLS they are believed."""
+        if not self.is_https:
+            return entries
+        tls: Overlay[Tls] = Overlay({"ca": certificates.authority_path(), "server_name": certificates.NAME})
+        https = HttpsMode.ORIGINATE if self.is_originated else HttpsMode.TUNNEL
+        everybody = Upstream(match=HostPattern.parse("*"))
+        return tuple(replace(entry, tls=tls, https=https) for entry in (*entries, everybody))
 
     def __str__(self) -> str:
         return self.name
@@ -106,6 +134,7 @@ class Way:
     ) -> Running:
         """Starts a sidecar; by routes only these upstreams can be named."""
         sections.setdefault("egress", self.egress)
+        sections["upstreams"] = self.entries(sections.get("upstreams", ()))
         if dns is not None:
             sections["dns"] = Dns(servers=(Endpoint("127.0.0.1", dns.port),))
         if self.internal is not None:
@@ -113,7 +142,7 @@ class Way:
             sections["routes"] = tuple(
                 Route(
                     path=PathPrefix(f"/{authority}"),
-                    upstream=UpstreamUrl.parse(f"http://{authority}"),
+                    upstream=UpstreamUrl.parse(f"{self.scheme}://{authority}"),
                     internal=self.internal,
                 )
                 for authority in authorities
@@ -127,7 +156,7 @@ class Way:
         if self is WEBSOCKET:
             extra = (*extra, "Upgrade: websocket", "Connection: Upgrade")
         if self.internal is None:
-            return get(f"http://{authority}/", *extra)
+            return get(f"{self.scheme}://{authority}/", *extra)
         return (
             b"\r\n".join([f"GET /{authority}/ HTTP/1.1".encode(), b"Host: proxy", *map(str.encode, extra)])
             + END
@@ -144,7 +173,7 @@ class Way:
             await client.send(self.request(authority) + behind)
             told = await hear(client)
             if told.status == 200 and self is TUNNEL:
-                await client.send(get("http://a/"))
+                await client.send(OPAQUE)
                 assert (await client.reader.readexactly(len(OK))) == OK
             elif behind:
                 assert await client.rest() == b""
@@ -168,6 +197,22 @@ TUNNEL = Way("tunnel")
 WEBSOCKET = Way("websocket", (Expect(), Send(ACCEPT), Do.STALL), 101)
 REVERSE = Way("reverse", internal=False)
 INTERNAL = Way("internal", internal=True)
-WAYS = (FORWARD, TUNNEL, WEBSOCKET, REVERSE, INTERNAL)
+HTTPS = Way("https", scheme="https")
+HTTPS_ROUTE = Way("https route", internal=False, scheme="https")
+HTTPS_INTERNAL = Way("internal https", internal=True, scheme="https")
+ORIGINATED = Way("originated", is_originated=True)
+ORIGINATED_INTERNAL = Way("internal originated", internal=True, is_originated=True)
+WAYS = (
+    FORWARD,
+    TUNNEL,
+    WEBSOCKET,
+    REVERSE,
+    INTERNAL,
+    HTTPS,
+    HTTPS_ROUTE,
+    HTTPS_INTERNAL,
+    ORIGINATED,
+    ORIGINATED_INTERNAL,
+)
 # Any address may be called.
 ANY = Egress(addresses=AllowedAddresses.ANY)

@@ -8,6 +8,7 @@ import ssl
 
 import pytest
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import BadHttpMethod
 from support.bare import OK, REFUSED, Bare, Held, Written, answered, listening
 from support.client import Client
@@ -341,3 +342,26 @@ async def test_a_client_hello_that_came_with_the_connect_hangs_start_tls() -> No
         assert await client.rest() == b"", "nothing of a handshake came back"
         await until(lambda: line.fault)
         assert "handshake" in str(line.fault)
+
+
+async def test_the_answer_is_prepared_in_the_turn_in_which_the_handler_returns() -> None:
+    """So that nothing comes from the client in between, which nobody would keep."""
+    turned = asyncio.Event()
+    seen: list[bool] = []
+
+    class Prepared(Written):
+        async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
+            seen.append(turned.is_set())
+            return await super().prepare(request)
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.write(OK)
+        asyncio.get_running_loop().call_soon(turned.set)
+        return Prepared(keep_alive=False)
+
+    async with listening(Bare(handle)) as port, await Client.connect(port) as client:
+        await client.send(CONNECT)
+        assert await client.rest() == OK
+    assert seen == [False]
+    assert turned.is_set()

@@ -41,6 +41,7 @@ from proxy.core.target import Target
 from proxy.wire.dialer import Dialer
 from proxy.wire.resolver import Resolver
 from proxy.wire.upstream import UpstreamConnection
+from proxy.wire.upstream_tls import UpstreamTls
 
 leaves_nothing = pytest.mark.usefixtures("start")
 
@@ -54,7 +55,7 @@ POLICY = Policies(Settings(timeouts=TIMEOUTS, egress=ANY)).general
 async def dialling(*servers: Endpoint) -> AsyncIterator[Dialer]:
     """A dialer whose clock moves by a second at each look: 1000, 1001, 1002."""
     resolver = Resolver(Dns(servers=servers), 600, time.monotonic)
-    yield Dialer(resolver, itertools.count(1000.0).__next__)
+    yield Dialer(resolver, itertools.count(1000.0).__next__, UpstreamTls())
     await resolver.close()
 
 
@@ -409,10 +410,11 @@ from proxy.core.policy import Dns, Settings
 from proxy.core.target import Target
 from proxy.wire.dialer import Dialer
 from proxy.wire.resolver import Resolver
+from proxy.wire.upstream_tls import UpstreamTls
 
 async def main():
     resolver = Resolver(Dns(), 5, time.monotonic)
-    dialer = Dialer(resolver, lambda: 0.0)
+    dialer = Dialer(resolver, lambda: 0.0, UpstreamTls())
     target = Target("http", "127.0.0.1", int(sys.argv[2]), "/", "a")
     policy = Policies(Settings(egress=Egress(addresses=AllowedAddresses.ANY))).general
     free = os.dup(0)

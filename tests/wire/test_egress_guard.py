@@ -199,7 +199,7 @@ async def test_an_answer_that_changes_to_a_private_address(
     """DNS rebinding: what was public a moment ago is not any more."""
     names = {"a.test": Record(addresses=[PUBLIC], ttl=ttl)}
     authority = f"a.test:{inside.port}"
-    async with DnsServer(names) as dns, public(inside, way.script):
+    async with DnsServer(names) as dns, way.upstream(PUBLIC, inside.port):
         proxy = await way.begin(start, authority, dns=dns)
         assert (await way.ask(proxy, authority)).status == way.passed
         for address in ("127.0.0.1", "::1", "127.0.0.3"):
@@ -304,7 +304,7 @@ async def test_of_mixed_answers_only_the_public_address_is_called(
     authority = f"a.test:{inside.port}"
     async with DnsServer({"a.test": answer}) as dns:
         proxy = await way.begin(start, authority, dns=dns)
-        async with public(inside, way.script):
+        async with way.upstream(PUBLIC, inside.port):
             assert (await way.ask(proxy, authority)).status == way.passed
             assert proxy.exchanges[0].address == PUBLIC
         # Not even where the public one refuses, so that the others would be next.
@@ -322,7 +322,7 @@ async def test_of_several_public_addresses_one_that_answers_is_found(
     authority = f"a.test:{inside.port}"
     egress = way.egress if way.internal else Egress(allow=networks(PUBLIC, "127.0.0.4"))
     for answer in (["127.0.0.1", "127.0.0.4", PUBLIC, "::1"], [PUBLIC, "127.0.0.4", "127.0.0.1"]):
-        async with DnsServer({"a.test": answer}) as dns, public(inside, way.script):
+        async with DnsServer({"a.test": answer}) as dns, way.upstream(PUBLIC, inside.port):
             proxy = await way.begin(start, authority, dns=dns, egress=egress)
             assert (await way.ask(proxy, authority)).status == way.passed
 
@@ -367,7 +367,7 @@ async def test_an_open_circuit_is_not_fed_and_a_probe_is_given_back(
             assert (proxy.state(key), circuit.in_flight) == ("half_open", 0)
         names["a.test"] = [PUBLIC]
         later(proxy, LATER_S)
-        async with public(inside, way.script):
+        async with way.upstream(PUBLIC, inside.port):
             for _ in range(3):
                 assert (await way.ask(proxy, authority)).status == way.passed
         assert proxy.state(key) == "closed"
@@ -566,7 +566,10 @@ async def test_rules_that_only_report_let_pass_and_are_counted(
     hosts = Hosts(deny=patterns("*.test"), mode=HostRules.REPORT)
     egress = Egress(allow=way.egress.allow, deny=way.egress.deny, hosts=hosts)
     passing, denied = f"a.test:{inside.port}", f"b.test:{inside.port}"
-    async with DnsServer({"a.test": [PUBLIC], "b.test": ["127.0.0.1"]}) as dns, public(inside, way.script):
+    async with (
+        DnsServer({"a.test": [PUBLIC], "b.test": ["127.0.0.1"]}) as dns,
+        way.upstream(PUBLIC, inside.port),
+    ):
         proxy = await way.begin(start, passing, denied, dns=dns, egress=egress)
         assert (await way.ask(proxy, passing)).status == way.passed
         assert proxy.exchanges[0].unenforced == "host_denied"
@@ -583,7 +586,7 @@ async def test_rules_that_only_report_let_pass_and_are_counted(
 async def test_ports_are_for_tunnels(start: Start, inside: Inside, way: Way) -> None:
     egress = Egress(allow=networks(PUBLIC), deny=way.egress.deny, connect_ports=Ports.parse([443]))
     authority = f"a.test:{inside.port}"
-    async with DnsServer({"a.test": [PUBLIC]}) as dns, public(inside, way.script) as upstream:
+    async with DnsServer({"a.test": [PUBLIC]}) as dns, way.upstream(PUBLIC, inside.port) as upstream:
         proxy = await way.begin(start, authority, dns=dns, egress=egress)
         told = await way.ask(proxy, authority, get(f"http://{authority}/") if way is TUNNEL else b"")
         if way is not TUNNEL:
@@ -608,7 +611,7 @@ async def test_an_upstream_may_have_host_rules_and_addresses_of_its_own(
     authorities = [f"{name}.test:{inside.port}" for name in "abc"]
     async with (
         DnsServer({"a.test": [PUBLIC], "b.test": [PUBLIC], "c.test": [PUBLIC]}) as dns,
-        public(inside, way.script),
+        way.upstream(PUBLIC, inside.port),
     ):
         proxy = await way.begin(start, *authorities, dns=dns, upstreams=upstreams)
         told = [await way.ask(proxy, authority) for authority in authorities]

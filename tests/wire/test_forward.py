@@ -67,8 +67,10 @@ async def test_the_response_comes_back_as_it_was_sent(start: Start) -> None:
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "HEAD", b""),
         (b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok", "GET", b"ok"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "GET", b""),
+        # So much that reading is paused, but all at once.
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 40000\r\n\r\n" + bytes(40_000), "GET", bytes(40_000)),
     ],
-    ids=["length", "chunked", "204", "304", "HEAD length", "HEAD chunked", "no phrase", "empty"],
+    ids=["length", "chunked", "204", "304", "HEAD length", "HEAD chunked", "no phrase", "empty", "large"],
 )
 async def test_each_framing_keeps_both_connections(
     start: Start, response: bytes, method: str, content: bytes

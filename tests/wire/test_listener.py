@@ -15,10 +15,10 @@ from support.sidecar import Start
 from support.upstream import OK, Expect, ScriptedUpstream, Send
 
 from proxy.core.errors import ProxyError
-from proxy.core.exchange import Entry
 from proxy.core.policy import Bytes, Dns, Endpoint, Limits, Timeouts
 from proxy.wire.client import ClientConnection
 from proxy.wire.listener import Clients, Listener
+from proxy.wire.naming import ByRequest, Naming
 from proxy.wire.written import CLOSE, KEEP
 
 SECRET = "s3cr3t"
@@ -132,6 +132,9 @@ async def test_a_name_that_aiohttp_cannot_decode_is_asked_for_as_it_is(
         await proxy.report()
 
 
+NAMING = Naming("testproxy", Limits().max_head, ByRequest())
+
+
 class Bare:
     """A listener with a line of the test's own behind it."""
 
@@ -167,9 +170,7 @@ class Bare:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[int]:
-        listener = Listener(
-            self.handle, self, Clients(self, Limits(), Timeouts(), 0.0), Limits(), Entry.FORWARD
-        )
+        listener = Listener(self.handle, self, Clients(self, Limits(), Timeouts(), 0.0), Limits(), NAMING)
         server = await asyncio.get_running_loop().create_server(listener, "127.0.0.1", 0)
         yield server.sockets[0].getsockname()[1]
         server.close()
@@ -271,7 +272,7 @@ async def test_a_tunnel_hears_all_that_its_client_does() -> None:
         return CLOSE
 
     bare = Bare()
-    listener = Listener(take_over, bare, Clients(bare, Limits(), Timeouts(), 0.0), Limits(), Entry.FORWARD)
+    listener = Listener(take_over, bare, Clients(bare, Limits(), Timeouts(), 0.0), Limits(), NAMING)
     server = await asyncio.get_running_loop().create_server(listener, "127.0.0.1", 0)
     async with await Client.connect(server.sockets[0].getsockname()[1]) as client:
         await client.send(b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\nGET first\r\n\r\n")

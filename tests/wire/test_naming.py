@@ -3,9 +3,11 @@
 from typing import Any
 
 import pytest
-from support.client import Client, get, request
+from support.client import ESTABLISHED, Client, get, request
+from support.interception import start_intercepting
 from support.sidecar import SETTINGS, Start
-from support.upstream import OK, Expect, ScriptedUpstream, Send
+from support.tls_client import TlsClient, inside
+from support.upstream import OK, Expect, ScriptedUpstream, Send, tls_upstream
 
 from proxy.core.exchange import Entry
 from proxy.core.host_pattern import HostPattern
@@ -331,3 +333,95 @@ async def test_options_for_the_proxy_itself_is_no_proxy_request(start: Start) ->
         await client.send(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n")
         answer = await client.answer("OPTIONS")
     assert (answer.status, answer.header("X-Breaker-Reason")) == (400, "not_a_proxy_request")
+
+
+# Inside of a CONNECT.
+
+
+INSIDE = {
+    "the same": ("GET /a?b HTTP/1.1\r\nHost: {authority}", 200, None),
+    "the same, spelled otherwise": ("GET /a?b HTTP/1.1\r\nHost: LOCALHOST.:{port}", 200, None),
+    "another host": ("GET / HTTP/1.1\r\nHost: other:{port}", 421, "misdirected_request"),
+    "its address": ("GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}", 421, "misdirected_request"),
+    "another port": ("GET / HTTP/1.1\r\nHost: localhost:1", 421, "misdirected_request"),
+    "the default port": ("GET / HTTP/1.1\r\nHost: localhost", 421, "misdirected_request"),
+    "absolute": ("GET {scheme}://{authority}/a?b HTTP/1.1\r\nHost: other", 200, None),
+    "absolute, another host": (
+        "GET {scheme}://other:{port}/ HTTP/1.1\r\nHost: {authority}",
+        421,
+        "misdirected_request",
+    ),
+    "absolute, another scheme": (
+        "GET {other}://{authority}/ HTTP/1.1\r\nHost: {authority}",
+        421,
+        "misdirected_request",
+    ),
+    "a strange scheme": (
+        "GET ftp://{authority}/ HTTP/1.1\r\nHost: {authority}",
+        400,
+        "bad_request",
+    ),
+    "no host": ("GET /a?b HTTP/1.1", 400, "bad_request"),
+    "no host, HTTP/1.0": ("GET /a?b HTTP/1.0", 200, None),
+    "an empty host": ("GET /a?b HTTP/1.1\r\nHost:", 200, None),
+    "no sense": ("GET / HTTP/1.1\r\nHost: a b", 400, "bad_request"),
+    "the whole server": ("OPTIONS * HTTP/1.1\r\nHost: {authority}", 200, None),
+    "a CONNECT": ("CONNECT {authority} HTTP/1.1\r\nHost: {authority}", 400, "bad_request"),
+    "a loop": ("GET / HTTP/1.1\r\nHost: {authority}\r\nVia: 1.1 testproxy", 502, "proxy_loop_detected"),
+    "the last hop": ("OPTIONS / HTTP/1.1\r\nHost: {authority}\r\nMax-Forwards: 0", 200, "max_forwards"),
+}
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("case", INSIDE)
+async def test_what_is_inside_of_a_connect_is_for_its_authority(start: Start, case: str, scheme: str) -> None:
+    """RFC 9110 section 7.4: what is for somebody else is misdirected."""
+    text, status, reason = INSIDE[case]
+    proxy = await start_intercepting(start)
+    upstream = tls_upstream(SERVE) if scheme == "https" else ScriptedUpstream(SERVE)
+    async with upstream:
+        authority = f"localhost:{upstream.port}"
+        other = {"http": "https", "https": "http"}[scheme]
+        asked = text.format(authority=authority, port=upstream.port, scheme=scheme, other=other)
+        client = await _inside(scheme, proxy.port, authority)
+        async with client:
+            await client.send(asked.encode() + b"\r\n\r\n")
+            method = asked.partition(" ")[0]
+            answer = await client.answer(method)
+        assert answer.status == status
+        assert answer.header("X-Breaker-Reason") == reason
+        exchange = await proxy.report(2)
+        assert exchange.entry is (Entry.INTERCEPTED if scheme == "https" else Entry.FORWARD)
+        if reason is None:
+            target = "*" if case == "the whole server" else "/a?b"
+            line = f"{method} {target} HTTP/1.1\r\n"
+            assert received(upstream).startswith(line.encode())
+            # The Host is the client's own, or where it has none that of the CONNECT.
+            spelled = f"LOCALHOST.:{upstream.port}" if "spelled" in case else authority
+            assert f"\r\nHost: {spelled}\r\n".encode() in received(upstream)
+        else:
+            assert not upstream.connections
+            assert len(proxy.sidecar.circuits) == 0
+
+
+async def _inside(scheme: str, port: int, authority: str) -> Client:
+    """A client behind its CONNECT, with TLS or without."""
+    if scheme == "https":
+        return await TlsClient.through(port, authority)
+    client = await Client.connect(port)
+    await client.send(request("CONNECT", authority))
+    assert await client.reader.readexactly(len(ESTABLISHED)) == ESTABLISHED
+    return client
+
+
+@pytest.mark.parametrize("method", ["GET", "CONNECT"])
+async def test_who_asks_for_another_name_in_tls_is_misdirected_whatever_it_asks(
+    start: Start, method: str
+) -> None:
+    proxy = await start_intercepting(start)
+    async with await TlsClient.through(proxy.port, "localhost:9", host="other.test") as client:
+        asks = inside("GET", "localhost:9") if method == "GET" else request(method, "localhost:9")
+        await client.send(asks)
+        answer = await client.answer(method)
+        assert answer.status == (400 if method == "CONNECT" else 421)
+    await proxy.report(2)

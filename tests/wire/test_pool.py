@@ -7,22 +7,27 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
+from support import certificates
 from support.sidecar import SETTINGS, Clock, Start
-from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Wait
+from support.turns import until
+from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Step, Wait
 
 from proxy.core.acl import OwnListeners
 from proxy.core.address import Network
 from proxy.core.egress import Egress
 from proxy.core.errors import DestinationIpProhibited
 from proxy.core.exchange import Entry, Exchange
+from proxy.core.host_pattern import HostPattern
+from proxy.core.overlay import Overlay
 from proxy.core.policies import Policies, UpstreamPolicy
-from proxy.core.policy import Dns, Limits
+from proxy.core.policy import Dns, Limits, Upstream
 from proxy.core.target import Target
 from proxy.wire.dialer import Dialer
 from proxy.wire.local import is_local
 from proxy.wire.pool import Pool
 from proxy.wire.resolver import Resolver
 from proxy.wire.upstream import UpstreamConnection
+from proxy.wire.upstream_tls import UpstreamTls
 
 # Answers as many requests as come.
 SERVE = [Expect(), Send(OK)] * 10
@@ -47,7 +52,7 @@ async def make_pool(start: Start, clock: Clock) -> AsyncIterator[MakePool]:
 
     def make(*, idle_s: float = 4, idle_per_host: int = 64, idle_total: int = 512) -> Pool:
         limits = Limits(idle_per_host=idle_per_host, idle_total=idle_total)
-        pool = Pool(Dialer(resolver, clock), clock, limits, idle_s)
+        pool = Pool(Dialer(resolver, clock, UpstreamTls()), clock, limits, idle_s)
         pools.append(pool)
         return pool
 
@@ -136,19 +141,33 @@ async def test_a_connection_is_lent_to_one_at_a_time_the_latest_first(make_pool:
                 assert pool.idle == 0
 
 
-async def test_connections_are_kept_apart_by_scheme_host_and_port(make_pool: MakePool) -> None:
+async def test_connections_are_kept_apart_by_host_and_port(make_pool: MakePool) -> None:
     pool = make_pool()
     async with ScriptedUpstream(SERVE) as upstream, ScriptedUpstream(SERVE) as other:
-        targets = [
-            target_of(upstream),
-            target_of(upstream, scheme="https"),
-            target_of(upstream, host="localhost"),
-            target_of(other),
-        ]
+        targets = [target_of(upstream), target_of(upstream, host="localhost"), target_of(other)]
         connections = [await call(pool, target) for target in targets]
-        assert len(set(connections)) == 4
-        assert repr(pool) == "<Pool idle=4 hosts=4>"
+        assert len(set(connections)) == 3
+        assert repr(pool) == "<Pool idle=3 hosts=3>"
         assert [await call(pool, target) for target in targets] == connections
+
+
+@pytest.mark.parametrize(("scheme", "other"), [("http", "https"), ("https", "http")])
+async def test_connections_are_kept_apart_by_scheme(make_pool: MakePool, scheme: str, other: str) -> None:
+    """An endpoint's plain connections are not lent to who is to speak TLS to the same port, nor its TLS."""
+    trusting = Upstream(match=HostPattern("*"), tls=Overlay({"ca": certificates.authority_path()}))
+    policy = Policies(replace(SETTINGS, upstreams=(trusting,))).of("127.0.0.1", 443)
+    pool = make_pool()
+    tls = certificates.server("127.0.0.1") if scheme == "https" else None
+    async with ScriptedUpstream(SERVE, tls=tls) as upstream:
+        target = target_of(upstream, scheme=scheme)
+        with await lend(pool, exchange_of(), target, policy) as connection:
+            await ask(connection)
+        assert pool.take(exchange_of(), target_of(upstream, scheme=other), policy, pool.clock()) is None
+        assert repr(pool) == "<Pool idle=1 hosts=1>"
+        with await lend(pool, exchange_of(), target, policy) as again:
+            await ask(again)
+        assert again is connection
+        assert len(upstream.connections) == 1
 
 
 @pytest.mark.parametrize("response", [CLOSING, OK + b"more"], ids=["close", "excess"])
@@ -352,3 +371,58 @@ async def test_connections_are_kept_apart_by_the_rules_on_addresses(make_pool: M
         assert pool.idle == 1
         assert pool.take(exchange_of(), target, internal, pool.clock()) is first
         first.abort()
+
+
+async def adopted(pool: Pool, target: Target, policy: UpstreamPolicy = POLICY) -> asyncio.Transport:
+    """Gives the pool a connection that others have made, and paused."""
+    transport, _ = await asyncio.get_running_loop().create_connection(
+        asyncio.Protocol, "127.0.0.1", target.port
+    )
+    transport.pause_reading()
+    pool.adopt(transport, target, policy)
+    return transport
+
+
+async def test_an_adopted_connection_is_lent_as_a_new_one(make_pool: MakePool) -> None:
+    pool = make_pool()
+    async with ScriptedUpstream(SERVE) as upstream:
+        target = target_of(upstream)
+        transport = await adopted(pool, target)
+        assert repr(pool) == "<Pool idle=1 hosts=1>"
+        for is_reused in (False, True):
+            exchange = exchange_of()
+            with await lend(pool, exchange, target, POLICY) as connection:
+                assert connection.transport is transport
+                await ask(connection)
+            assert (exchange.reused, exchange.address) == (is_reused, "127.0.0.1")
+        assert len(upstream.connections) == 1
+
+
+async def test_an_adopted_connection_is_for_its_own_rules_alone(make_pool: MakePool) -> None:
+    pool = make_pool()
+    others = Policies(SETTINGS).general
+    async with ScriptedUpstream(SERVE) as upstream:
+        target = target_of(upstream)
+        transport = await adopted(pool, target, others)
+        with await lend(pool, exchange_of(), target, POLICY) as connection:
+            assert connection.transport is not transport
+            await ask(connection)
+
+
+async def test_an_adopted_connection_rests_no_longer_than_others(make_pool: MakePool, clock: Clock) -> None:
+    pool = make_pool()
+    async with ScriptedUpstream(SERVE) as upstream:
+        await adopted(pool, target_of(upstream))
+        clock.now += 4
+        pool.sweep(clock.now)
+        assert pool.idle == 0
+
+
+@pytest.mark.parametrize("step", [Send(b"x"), Do.RESET, Do.HALF_CLOSE], ids=str)
+async def test_an_adopted_connection_that_ends_is_nobodys(make_pool: MakePool, step: Step) -> None:
+    pool = make_pool()
+    go_on = asyncio.Event()
+    async with ScriptedUpstream([Wait(go_on), step, Do.STALL]) as upstream:
+        await adopted(pool, target_of(upstream))
+        go_on.set()
+        await until(lambda: pool.idle == 0)

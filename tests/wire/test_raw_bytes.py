@@ -14,7 +14,7 @@ import pytest
 from support.sidecar import Running, Start
 from support.turns import turns
 from wire.raw import CASES, CUT_ANSWERS, UPLOAD, UPLOAD_SIZE
-from wire.raw.case import WHOLE_REFUSED, Case, Own
+from wire.raw.case import ESTABLISHED, WHOLE_REFUSED, Case, Own
 from wire.raw.feeder import Feeder, Reads
 from wire.raw.upstream import StrictUpstream, one_chunk
 
@@ -83,7 +83,8 @@ class Conversation:
             await client.turn()
         self._arrived += len(self._check(client, sent).requests)
         assert not late, "the proxy does not read, or says nothing"
-        if case.closes or case.raw:
+        # Inside of a CONNECT the next one would be something else.
+        if case.closes or case.raw or ESTABLISHED in case.received:
             client.socket.close()
             self._client = None
 
@@ -180,7 +181,8 @@ def filled_in(case: Case, up: bytes, closed: bytes) -> Case:
 
     def fill(value: object) -> object:
         if isinstance(value, bytes):
-            return value.replace(b"{up}", up).replace(b"{closed}", closed)
+            port = up.rpartition(b":")[2]
+            return value.replace(b"{up}", up).replace(b"{port}", port).replace(b"{closed}", closed)
         if isinstance(value, tuple):
             return tuple(fill(item) for item in value)
         return value

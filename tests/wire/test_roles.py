@@ -1,5 +1,6 @@
 """Whom a client's connection talks to; what the rest of the roles promise, mypy checks."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxy.wire.client import ClientConnection
@@ -36,9 +37,18 @@ class Hears:
         raise AssertionError
 
 
+@dataclass
+class Client:
+    tunnel: TunnelClient | None
+
+
+def test_what_comes_when_nobody_has_taken_over_any_more_is_dropped() -> None:
+    assert TunnelSink(Client(None)).feed_data(b"late") == (False, b"")
+
+
 def test_what_aiohttp_feeds_goes_to_the_tunnel_piece_by_piece_and_whole() -> None:
     tunnel = Hears()
-    sink = TunnelSink(tunnel)
+    sink = TunnelSink(Client(tunnel))
     for piece in (b"one", b"\0\xff\r\n", b"three"):
         # It has not ended, and nothing is left for an HTTP parser.
         assert sink.feed_data(piece) == (False, b"")
@@ -48,7 +58,7 @@ def test_what_aiohttp_feeds_goes_to_the_tunnel_piece_by_piece_and_whole() -> Non
 def test_aiohttps_word_of_the_end_says_nothing() -> None:
     """The connection tells the tunnel itself, and whether its client left or only half-closed."""
     tunnel = Hears()
-    TunnelSink(tunnel).feed_eof()
+    TunnelSink(Client(tunnel)).feed_eof()
     assert not tunnel.is_over
 
 

@@ -168,7 +168,8 @@ WEBSOCKET = ("Upgrade: websocket", "Connection: Upgrade")
 @pytest.mark.parametrize("kind", ["tunnel", "websocket"])
 async def test_tunnels_and_websockets_may_take_longer(start: Start, kind: str) -> None:
     proxy = await start(timeouts=Timeouts(total=Seconds(20), tunnel_idle=Seconds(3600)))
-    script: Script = [Expect(b"hello"), Send(b"hi"), Do.STALL]
+    said = b"\0hello" if kind == "tunnel" else b"hello"
+    script: Script = [Expect(said), Send(b"hi"), Do.STALL]
     opening: Script = [] if kind == "tunnel" else [Expect(), Send(ACCEPT)]
     async with ScriptedUpstream([*opening, *script]) as upstream, await Client.connect(proxy.port) as client:
         if kind == "tunnel":
@@ -177,7 +178,7 @@ async def test_tunnels_and_websockets_may_take_longer(start: Start, kind: str) -
             await client.send(get(f"http://{upstream.authority}/", *WEBSOCKET))
         await client.reader.readuntil(b"\r\n\r\n")
         await swept(proxy, 1000)
-        await client.send(b"hello")
+        await client.send(said)
         assert await client.reader.readexactly(2) == b"hi"
         await swept(proxy, 3599)
         assert not proxy.exchanges

@@ -1,6 +1,7 @@
 """One connection to an upstream, over a real socket: what arrives, how it ends, and who waits for whom."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -9,7 +10,15 @@ from support.legs import Owner, leg
 from support.turns import until
 from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Step, Take, Wait
 
-from proxy.core.errors import ConnectionTerminated, HttpProtocolError, HttpResponseIncomplete, ProxyError
+from proxy.core.errors import (
+    ConnectionTerminated,
+    HttpProtocolError,
+    HttpResponseIncomplete,
+    KeptAliveClosed,
+    ProxyError,
+    TlsAlertReceived,
+    TlsProtocolError,
+)
 from proxy.wire.upstream import HIGH_WATER, UpstreamConnection
 
 # Nothing is left over afterwards.
@@ -118,6 +127,55 @@ async def test_an_end_before_the_head(steps: Sequence[Step], error: type[ProxyEr
             await connection.next_head()
         assert str(caught.value.outcome) == outcome
         assert not fit(connection)
+
+
+def alert_of(reason: str) -> ssl.SSLError:
+    error = ssl.SSLError()
+    error.reason = reason
+    return error
+
+
+@pytest.mark.parametrize(
+    ("reason", "error"),
+    [
+        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", TlsAlertReceived),
+        ("TLSV1_ALERT_UNKNOWN_CA", TlsAlertReceived),
+        ("DECRYPTION_FAILED_OR_BAD_RECORD_MAC", TlsProtocolError),
+    ],
+)
+async def test_tls_that_ends_before_the_head_says_why(reason: str, error: type[ProxyError]) -> None:
+    """RFC 8446 section 4.4.2.4: whether a certificate of ours will do is heard behind the handshake."""
+    connection = leg()
+    with connection:
+        ask(connection)
+        head = asyncio.ensure_future(connection.next_head())
+        await asyncio.sleep(0)
+        connection.connection_lost(alert_of(reason))
+        with pytest.raises(error) as caught:
+            await head
+        assert str(caught.value.outcome) == "failure(tls)"
+
+
+async def test_tls_that_ends_while_the_connection_rested_says_nothing() -> None:
+    connection = leg()
+    connection.rest()
+    with connection:
+        ask(connection)
+        connection.connection_lost(alert_of("TLSV1_ALERT_INTERNAL_ERROR"))
+        with pytest.raises(KeptAliveClosed):
+            await connection.next_head()
+
+
+async def test_tls_that_ends_in_the_middle_of_the_content_leaves_it_incomplete() -> None:
+    connection = leg()
+    with connection:
+        ask(connection)
+        connection.data_received(OK_LINE + b"\r\npart")
+        assert (await connection.next_head()).status == 200
+        assert await connection.content() == b"part"
+        connection.connection_lost(alert_of("TLSV1_ALERT_INTERNAL_ERROR"))
+        with pytest.raises(HttpResponseIncomplete):
+            await connection.content()
 
 
 @pytest.mark.parametrize(

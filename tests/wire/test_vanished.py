@@ -1,18 +1,22 @@
 """What the kernel is told of peers that vanish; that it acts on it is shown in tests/system."""
 
+import asyncio
 import socket
 
 import pytest
 from support.client import Client, get, request
 from support.clients import connections
+from support.interception import sections
 from support.sidecar import Start
-from support.upstream import OK, Do, Expect, ScriptedUpstream, Send
+from support.tls_client import TlsClient, inside
+from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Wait, tls_upstream
 
 from proxy.core.policy import Seconds, Timeouts
 from proxy.wire.tunnel import Tunnel
 from proxy.wire.vanished import options
 
 TCP = socket.IPPROTO_TCP
+ACCEPT = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -51,10 +55,53 @@ async def test_both_sides_of_an_exchange_and_of_a_tunnel_are_watched(start: Star
             assert of(connection.transport) == [1, 10, 25_000]
             (resting,) = proxy.sidecar.pool._idle  # noqa: SLF001
             assert of(resting.transport) == [1, 10, 25_000]
-    async with ScriptedUpstream([Do.STALL]) as upstream, await Client.connect(proxy.port) as client:
-        await client.send(request("CONNECT", upstream.authority))
-        await client.reader.readuntil(b"\r\n\r\n")
-        tunnel = next(end.tunnel for end in connections(proxy) if isinstance(end.tunnel, Tunnel))
-        assert of(tunnel._client.transport) == [1, 10, 0]  # noqa: SLF001
-        assert of(tunnel._upstream) == [1, 10, 0]  # noqa: SLF001
+    go = asyncio.Event()
+    async with ScriptedUpstream([Wait(go), Send(b"first"), Do.STALL]) as upstream:
+        async with await Client.connect(proxy.port) as client:
+            await client.send(request("CONNECT", upstream.authority))
+            await client.reader.readuntil(b"\r\n\r\n")
+            tunnel = next(end.tunnel for end in connections(proxy) if isinstance(end.tunnel, Tunnel))
+            legs = tunnel._client.transport, tunnel._upstream  # noqa: SLF001
+            # As long as it may turn out to be HTTP.
+            assert [of(leg) for leg in legs] == [[1, 10, 25_000]] * 2
+            go.set()
+            await client.reader.readexactly(5)
+            assert [of(leg) for leg in legs] == [[1, 10, 0]] * 2
+    await proxy.report(2)
+
+
+async def test_a_websocket_may_stall_on_both_sides(start: Start) -> None:
+    proxy = await start(timeouts=Timeouts(body_idle=Seconds(20), head=Seconds(10)))
+    async with ScriptedUpstream([Expect(), Send(ACCEPT), Do.STALL]) as upstream:
+        async with await Client.connect(proxy.port) as client:
+            asked = get(f"http://{upstream.authority}/", "Upgrade: websocket", "Connection: Upgrade")
+            await client.send(asked)
+            await client.reader.readuntil(b"\r\n\r\n")
+            tunnel = next(end.tunnel for end in connections(proxy) if isinstance(end.tunnel, Tunnel))
+            legs = tunnel._client.transport, tunnel._upstream  # noqa: SLF001
+            assert [of(leg) for leg in legs] == [[1, 10, 0]] * 2
+    await proxy.report()
+
+
+@pytest.mark.parametrize("is_intercepted", [True, False])
+async def test_http_inside_of_a_connect_is_watched_as_any_other(
+    start: Start, *, is_intercepted: bool
+) -> None:
+    timeouts = Timeouts(body_idle=Seconds(20), head=Seconds(10))
+    proxy = await start(**sections() if is_intercepted else {}, timeouts=timeouts)
+    script = [Expect(), Send(OK), Do.STALL]
+    upstream = tls_upstream(script) if is_intercepted else ScriptedUpstream(script)
+    async with upstream:
+        if is_intercepted:
+            client: Client = await TlsClient.through(proxy.port, upstream.authority)
+        else:
+            client = await Client.connect(proxy.port)
+            await client.send(request("CONNECT", upstream.authority))
+            await client.reader.readuntil(b"\r\n\r\n")
+        async with client:
+            await client.send(inside("GET", upstream.authority))
+            assert (await client.answer()).status == 200
+            (end,) = connections(proxy)
+            (resting,) = proxy.sidecar.pool._idle  # noqa: SLF001
+            assert of(end.transport) == of(resting.transport) == [1, 10, 25_000]
     await proxy.report(2)

@@ -1,6 +1,7 @@
 """What a case of the table of raw bytes says.
 
-`{up}` stands for the authority of the recording upstream, `{closed}` for one where nothing listens.
+`{up}` stands for the authority of the recording upstream, `{port}` for its port, `{closed}` for an authority
+where nothing listens.
 """
 
 from dataclasses import dataclass

@@ -70,12 +70,21 @@ GOOD = (
     ),
     Case(
         name="a tunnel behind a request",
-        sent=_GET + head(b"CONNECT {up} HTTP/1.1", _HOST) + _GET,
+        sent=_GET + head(b"CONNECT {up} HTTP/1.1", _HOST) + b"\0" + _GET,
         requests=(_ARRIVES,),
         answers=(OK,),
-        raw=_GET,
+        raw=b"\0" + _GET,
         raw_answer=b"raw",
         received=OK_PASSED_ON + ESTABLISHED + b"raw",
+    ),
+    Case(
+        name="a CONNECT behind a request, and a request inside",
+        sent=_GET
+        + head(b"CONNECT {up} HTTP/1.1", _HOST)
+        + head(b"PUT /a HTTP/1.1", _HOST, b"Content-Length: 0"),
+        requests=(_ARRIVES, arrives(b"PUT /a HTTP/1.1", _HOST, b"Content-Length: 0")),
+        answers=(OK, OK),
+        received=OK_PASSED_ON + ESTABLISHED + OK_PASSED_ON,
     ),
 )
 

@@ -1,6 +1,6 @@
 """Request lines: the forms of the request-target (RFC 9112 section 3.2), methods, versions."""
 
-from wire.raw.case import BEHIND, ESTABLISHED, OK, Case, arrives, head, passes, refused
+from wire.raw.case import BEHIND, ESTABLISHED, OK, Case, Own, arrives, head, passes, refused
 
 _HOST = b"Host: {up}"
 _ANY = b"Host: a"
@@ -150,7 +150,13 @@ REFUSED = (
     _bad("encoded host", b"http://127%2e0.0.1/"),
     _bad("two hosts", b"http://127.0.0.1,b/"),
     _bad("ftp", b"ftp://{up}/"),
-    _bad("https", b"https://{up}/"),
+    _bad("https without a host", b"https:///"),
+    _bad("https with user information", b"https://u@{up}/"),
+    Case(
+        name="https where nobody listens",
+        sent=head(b"GET https://{closed}/ HTTP/1.1", b"Host: {closed}"),
+        own=Own(status=502, reason="connection_refused", closes=False),
+    ),
     _bad("ws", b"ws://{up}/"),
     refused(
         "target beyond max_head",
@@ -212,9 +218,23 @@ CONNECTS = (
         reason="unknown_version",
     ),
     Case(
-        name="CONNECT accepted, a request behind it is raw",
-        sent=head(b"CONNECT {up} HTTP/1.1", _HOST) + head(b"GET http://{up}/ HTTP/1.1", _HOST),
-        raw=head(b"GET http://{up}/ HTTP/1.1", _HOST),
+        name="CONNECT accepted, what is no request behind it is raw",
+        sent=head(b"CONNECT {up} HTTP/1.1", _HOST) + b"\0" + head(b"GET http://{up}/ HTTP/1.1", _HOST),
+        raw=b"\0" + head(b"GET http://{up}/ HTTP/1.1", _HOST),
+        raw_answer=OK,
+        received=ESTABLISHED + OK,
+    ),
+    Case(
+        name="CONNECT accepted, the preface of HTTP/2 is raw",
+        sent=head(b"CONNECT {up} HTTP/1.1", _HOST) + head(b"PRI * HTTP/2.0") + b"SM\r\n\r\n",
+        raw=head(b"PRI * HTTP/2.0") + b"SM\r\n\r\n",
+        raw_answer=b"\0\0\0\4\0\0\0\0\0",
+        received=ESTABLISHED + b"\0\0\0\4\0\0\0\0\0",
+    ),
+    Case(
+        name="CONNECT accepted, a request of another version is raw",
+        sent=head(b"CONNECT {up} HTTP/1.1", _HOST) + head(b"GET / HTTP/1.2", _HOST),
+        raw=head(b"GET / HTTP/1.2", _HOST),
         raw_answer=OK,
         received=ESTABLISHED + OK,
     ),
