@@ -21,6 +21,18 @@ HERE = Path(__file__).parent
 
 Framing = Literal["whole", "chunked", "expected"]
 
+# Where clients look for whom to trust.
+TRUST = frozenset(
+    {
+        "CURL_CA_BUNDLE",
+        "NODE_EXTRA_CA_CERTS",
+        "NODE_USE_SYSTEM_CA",
+        "REQUESTS_CA_BUNDLE",
+        "SSL_CERT_DIR",
+        "SSL_CERT_FILE",
+    }
+)
+
 
 @dataclass(frozen=True)
 class Ask:
@@ -54,8 +66,12 @@ class Client(Protocol):
 
 
 def environment(proxy_url: str) -> dict[str, str]:
-    """The environment of the tests with this proxy, and nothing else of the kind."""
-    inherited = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    """The environment of the tests with this proxy and no other, and nobody to be trusted but by default."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.lower().endswith("_proxy") and name not in TRUST
+    }
     return inherited | dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), proxy_url)
 
 

@@ -10,7 +10,7 @@ from support.outage import LocalUpstream, received
 from support.process import Reply, RunningProxy, until
 from system.adapters import Answerless, Ask, environment
 from system.caller import HOST
-from system.kinds import KINDS, Kind
+from system.kinds import CONNECTING, KINDS, Kind
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +55,7 @@ def test_a_token_lets_in(kind: Kind, asking: RunningProxy, tmp_path_factory: pyt
         assert upstream.seen == ["GET /hook?event=1", "POST /hook?event=1"]
 
 
+@pytest.mark.parametrize("kind", CONNECTING, indirect=True)
 def test_a_token_opens_a_tunnel(
     kind: Kind, asking: RunningProxy, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -1,6 +1,7 @@
-// axios, which finds the proxy in its environment.
-import axios from "axios";
+// axios, which finds the proxy in its environment: node axios.mjs axios | axios-old. Before 1.0 it had no CONNECT.
 import { serve } from "./calls.mjs";
+
+const { default: axios } = await import(process.argv[2]);
 
 await serve(async ({ method, url, timeout_ms }, data) => {
   try {

@@ -15,8 +15,10 @@ export async function serve(send) {
       if (content !== undefined) await writeFile(into, Buffer.from(content));
       told = answer;
     } catch (error) {
-      told = { error: String(error.cause ?? error) };
+      told = { error: String(innermost(error)) };
     }
     console.log(JSON.stringify(told));
   }
 }
+
+const innermost = (error) => (error.cause ? innermost(error.cause) : error);
