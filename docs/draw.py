@@ -10,7 +10,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from xml.sax.saxutils import escape
+
+from paper import label, picture
 
 from proxy.core import escalation
 from proxy.core.errors import ProxyError
@@ -22,39 +23,6 @@ from proxy.core.policy import CircuitPolicy, Limits, Seconds
 from proxy.core.registry import Circuits
 from proxy.core.retry_after import retry_after_at
 from proxy.core.states import TRANSITIONS, State, Transition, Trigger
-
-WIDTH = 980
-_STYLE = """  <style>
-    text { fill: #1d2530; font-size: 14px } .m { text-anchor: middle } .e { text-anchor: end }
-    .h { font-weight: 600 } .s { font-size: 12px; fill: #57606e }
-    .t { font-family: monospace; font-size: 13px }
-    .o { font-style: italic; fill: #7a4a99 } .line { fill: none; stroke: #57606e; stroke-width: 1.4 }
-    .arrow { marker-end: url(#a) } .d { stroke-dasharray: 5 4 }
-    .closed { fill: #e3f1e3; stroke: #3f7d3f } .half_open { fill: #fdf0c4; stroke: #a67c00 }
-    .open { fill: #f9dcd8; stroke: #b03a2e } .state { stroke-width: 1.5 }
-    .good { fill: #3f7d3f; stroke: #3f7d3f } .bad { fill: none; stroke: #b03a2e; stroke-width: 1.8 }
-    .refused { fill: none; stroke: #57606e; stroke-width: 1.6 }
-    .probe { fill: none; stroke: #24579d; stroke-width: 1.6 }
-    .grid { stroke: #dfe3e8 } .mark { fill: #1d2530 } .mark-text { fill: #fff; font-size: 12px }
-  </style>
-  <defs><marker id="a" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto">
-    <polygon points="0,0 8,4 0,8" fill="#57606e"/></marker></defs>
-"""
-
-
-def _picture(height: int, title: str, parts: Iterator[str]) -> str:
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}"'
-        f' font-family="system-ui, sans-serif" role="img">\n  <title>{escape(title)}</title>\n'
-    )
-    # White paper, so that it is read on a dark page as well.
-    paper = f'  <rect width="{WIDTH}" height="{height}" fill="#fff"/>\n'
-    return head + _STYLE + paper + "".join(f"  {part}\n" for part in parts) + "</svg>\n"
-
-
-def _text(x: float, y: float, text: str, kind: str = "") -> str:
-    return f'<text x="{x:g}" y="{y:g}" class="{kind}">{escape(text)}</text>'
-
 
 # The states.
 
@@ -93,7 +61,7 @@ _ARROWS = {
 
 def states() -> str:
     """The picture of TRANSITIONS."""
-    return _picture(476, "The states of a circuit and what leads from one to another", _states())
+    return picture(476, "The states of a circuit and what leads from one to another", _states())
 
 
 def _states() -> Iterator[str]:
@@ -101,17 +69,17 @@ def _states() -> Iterator[str]:
         left, top = x - _NODE_WIDTH / 2, y - _NODE_HEIGHT / 2
         box = f'x="{left:g}" y="{top:g}" width="{_NODE_WIDTH}" height="{_NODE_HEIGHT}" rx="10"'
         yield f'<rect class="state {state.value}" {box}/>'
-        yield _text(x, y - 4, state.value, "m h")
-        yield _text(x, y + 17, calls, "m s")
+        yield label(x, y - 4, state.value, "m h")
+        yield label(x, y + 17, calls, "m s")
     for state, triggers in TRANSITIONS.items():
         for to_state in State:
             leading = [trigger for trigger, reached in triggers.items() if reached is to_state]
             if leading:
                 # A KeyError here: the table has a new arrow, which wants a place in _ARROWS.
                 yield from _arrow(_ARROWS[state, to_state], leading)
-    yield _text(18, 430, "upright: the circuit by itself", "s")
-    yield _text(18, 447, "italic, and dashed if nothing else leads there: an operator", "s o")
-    yield _text(18, 464, "each arrow begins a new generation: results of earlier calls no longer count", "s")
+    yield label(18, 430, "upright: the circuit by itself", "s")
+    yield label(18, 447, "italic, and dashed if nothing else leads there: an operator", "s o")
+    yield label(18, 464, "each arrow begins a new generation: results of earlier calls no longer count", "s")
 
 
 def _arrow(arrow: _Arrow, triggers: list[Trigger]) -> Iterator[str]:
@@ -120,7 +88,7 @@ def _arrow(arrow: _Arrow, triggers: list[Trigger]) -> Iterator[str]:
     top = arrow.y - _LINE_HEIGHT * (len(triggers) - 1) if arrow.above else arrow.y
     for line, trigger in enumerate(triggers):
         kind = f"t {arrow.kind}{' o' if trigger in _BY_OPERATOR else ''}"
-        yield _text(arrow.x, top + _LINE_HEIGHT * line, trigger.value, kind)
+        yield label(arrow.x, top + _LINE_HEIGHT * line, trigger.value, kind)
 
 
 # The trace.
@@ -223,7 +191,7 @@ _NOTE_Y, _LEGEND_Y = 330, 466
 def circuit_trace() -> str:
     """The picture of one outage."""
     fates, changes = trace()
-    return _picture(506, "One outage, as the circuit of its host sees it", _trace(fates, changes))
+    return picture(506, "One outage, as the circuit of its host sees it", _trace(fates, changes))
 
 
 def _x(seconds: float) -> float:
@@ -234,7 +202,7 @@ def _trace(fates: list[tuple[float, Fate]], changes: list[Transition]) -> Iterat
     yield from _scale()
     yield from _phases()
     for name, y in (("good", 78), ("failed", 106), ("refused", 134)):
-        yield _text(_LEFT - 12, y + 5, name, "e")
+        yield label(_LEFT - 12, y + 5, name, "e")
     for began, fate in fates:
         yield from _call(_x(began), _FATE_Y[fate], fate)
     yield from _bands(changes)
@@ -242,29 +210,29 @@ def _trace(fates: list[tuple[float, Fate]], changes: list[Transition]) -> Iterat
     for column, fate in enumerate(Fate):
         x = 30 + 190 * column
         yield from _call(x, _LEGEND_Y, fate)
-        yield _text(x + 14, _LEGEND_Y + 4, fate.value, "s")
+        yield label(x + 14, _LEGEND_Y + 4, fate.value, "s")
     settings = (
         f"open: {POLICY.open:g}s, ramp: {POLICY.ramp:g}s, all else by default; jitter drawn in its middle"
     )
-    yield _text(24, _LEGEND_Y + 26, f"One call a second to {_HOST}; {settings}.", "s")
+    yield label(24, _LEGEND_Y + 26, f"One call a second to {_HOST}; {settings}.", "s")
 
 
 def _scale() -> Iterator[str]:
     for seconds in range(0, _CALLS, 10):
         x = _x(seconds)
         yield f'<path class="grid" d="M {x:g},60 V {_AXIS_Y - 12}"/>'
-        yield _text(x, _AXIS_Y, f"{seconds} s", "m s")
+        yield label(x, _AXIS_Y, f"{seconds} s", "m s")
 
 
 def _phases() -> Iterator[str]:
-    yield _text(_LEFT - 12, _PHASE_Y + 5, "answers", "e")
+    yield label(_LEFT - 12, _PHASE_Y + 5, "answers", "e")
     ends = [*(phase.since for phase in _PHASES[1:]), float(_CALLS - 1)]
     for phase, end in zip(_PHASES, ends, strict=True):
         kind = "closed" if phase.status == _PHASES[0].status else "open"
         x, width = _x(phase.since), _x(end) - _x(phase.since)
         place = f'x="{x:g}" y="{_PHASE_Y - 12}" width="{width:g}"'
         yield f'<rect class="{kind}" {place} height="{_BAND_HEIGHT}"/>'
-        yield _text(x + width / 2, _PHASE_Y + 5, phase.told, "m s")
+        yield label(x + width / 2, _PHASE_Y + 5, phase.told, "m s")
 
 
 def _call(x: float, y: float, fate: Fate) -> Iterator[str]:
@@ -282,7 +250,7 @@ def _call(x: float, y: float, fate: Fate) -> Iterator[str]:
 def _bands(changes: list[Transition]) -> Iterator[str]:
     """For each state a row, with a bar where the circuit was in it."""
     for state, y in _STATE_Y.items():
-        yield _text(_LEFT - 12, y + 17, state.value, "e")
+        yield label(_LEFT - 12, y + 17, state.value, "e")
     state, since = State.CLOSED, 0.0
     for change in changes:
         yield _band(state, since, change.at)
@@ -290,7 +258,7 @@ def _bands(changes: list[Transition]) -> Iterator[str]:
     yield _band(state, since, _CALLS - 1)
     for change in changes:
         if change.open_s:
-            yield _text(
+            yield label(
                 _x(change.at + change.open_s / 2), _STATE_Y[State.OPEN] + 17, f"{change.open_s:g} s", "m"
             )
     ramp_from, ramp_to, y = _x(since), _x(since + POLICY.ramp), _STATE_Y[state]
@@ -299,7 +267,7 @@ def _bands(changes: list[Transition]) -> Iterator[str]:
         f"M {ramp_from:g},{y + 0.9 * _BAND_HEIGHT:g} L {ramp_to:g},{y} V {y + _BAND_HEIGHT} H {ramp_from:g} z"
     )
     yield f'<path class="line" d="{wedge}"/>'
-    yield _text(ramp_to - 40, y + 19, "ramp", "s")
+    yield label(ramp_to - 40, y + 19, "ramp", "s")
 
 
 def _band(state: State, since: float, until: float) -> str:
@@ -315,7 +283,7 @@ def _notes(changes: list[Transition]) -> Iterator[str]:
         y = _NOTE_Y + 24 * (number - 1)
         yield from _mark(_x(at), _AXIS_Y + 22, number)
         yield from _mark(34, y, number)
-        yield _text(52, y + 5, f"{at:.1f} s: {text}")
+        yield label(52, y + 5, f"{at:.1f} s: {text}")
 
 
 def _told(change: Transition) -> str:
@@ -332,7 +300,7 @@ def _told(change: Transition) -> str:
 
 def _mark(x: float, y: float, number: int) -> Iterator[str]:
     yield f'<circle class="mark" cx="{x:g}" cy="{y:g}" r="9"/>'
-    yield _text(x, y + 4, str(number), "m mark-text")
+    yield label(x, y + 4, str(number), "m mark-text")
 
 
 PICTURES = {"circuit-states.svg": states, "circuit-trace.svg": circuit_trace}

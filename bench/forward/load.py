@@ -13,7 +13,15 @@ from upstream import ANSWER_END
 CONTENT_BYTES = 1024
 
 
-class _Client(asyncio.Protocol):
+class Client(asyncio.Protocol):
+    """One connection, kept alive.
+
+    Args:
+        request: which is sent again and again.
+        left: gives something as long as there is one more to be sent, by this client or another.
+        done: called when the connection has ended.
+    """
+
     def __init__(self, request: bytes, left: Iterator[int], done: Callable[[], None]) -> None:
         self._request = request
         self._left = left
@@ -22,10 +30,12 @@ class _Client(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begins."""
         self._transport = cast("asyncio.Transport", transport)
         self._next()
 
     def data_received(self, data: bytes) -> None:
+        """Sends the next one when the answer is whole."""
         self._unread += data
         if self._unread.endswith((ANSWER_END, b"0\r\n\r\n")):
             if not self._unread.startswith(b"HTTP/1.1 200"):
@@ -34,6 +44,7 @@ class _Client(asyncio.Protocol):
             self._next()
 
     def connection_lost(self, _: Exception | None) -> None:
+        """Is done."""
         self._done()
 
     def _next(self) -> None:
@@ -50,13 +61,18 @@ def drive(port: int, upstream: int, requests: int, connections: int) -> None:
     uvloop.run(_drive(port, upstream, requests, connections))
 
 
-async def _drive(port: int, upstream: int, requests: int, connections: int) -> None:
-    request = (
-        f"POST http://127.0.0.1:{upstream}/hooks/7c1b?attempt=1 HTTP/1.1\r\nHost: 127.0.0.1:{upstream}\r\n"
+def request_of(prefix: str, upstream: int) -> bytes:
+    """The request; the prefix is the scheme and authority of an absolute-form, or empty."""
+    return (
+        f"POST {prefix}/hooks/7c1b?attempt=1 HTTP/1.1\r\nHost: 127.0.0.1:{upstream}\r\n"
         "User-Agent: dispatcher/1.0\r\nAccept: */*\r\nContent-Type: application/json\r\n"
         "X-Signature: t=1763884800,v1=5257a869e7ecebeda32affa62cdca3fa51cad7e77a0e56ff536d0ce8e108d8bd\r\n"
         f"Content-Length: {CONTENT_BYTES}\r\n\r\n"
     ).encode() + b"x" * CONTENT_BYTES
+
+
+async def _drive(port: int, upstream: int, requests: int, connections: int) -> None:
+    request = request_of(f"http://127.0.0.1:{upstream}", upstream)
     left = iter(range(requests))
     loop = asyncio.get_running_loop()
     ended: list[asyncio.Future[None]] = []
@@ -64,8 +80,8 @@ async def _drive(port: int, upstream: int, requests: int, connections: int) -> N
         over = loop.create_future()
         ended.append(over)
 
-        def client(over: "asyncio.Future[None]" = over) -> _Client:
-            return _Client(request, left, lambda: over.set_result(None))
+        def client(over: "asyncio.Future[None]" = over) -> Client:
+            return Client(request, left, lambda: over.set_result(None))
 
         await loop.create_connection(client, "127.0.0.1", port)
     await asyncio.gather(*ended)

@@ -1,11 +1,12 @@
 """The upstream of the benchmark: answers each POST of a known length with as little work as there is.
 
-    python upstream.py CONTENT_BYTES
+    python upstream.py CONTENT_BYTES [PEM]
 
-Prints its port.
+With a file of key and certificates it speaks TLS. Prints its port.
 """
 
 import asyncio
+import ssl
 import sys
 from typing import cast
 
@@ -38,13 +39,17 @@ class _Connection(asyncio.Protocol):
                 self._transport.write(_ANSWER)
 
 
-async def _serve(content_bytes: int) -> None:
+async def _serve(content_bytes: int, *pem: str) -> None:
+    context = None
+    if pem:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*pem)
     server = await asyncio.get_running_loop().create_server(
-        lambda: _Connection(content_bytes), "127.0.0.1", 0
+        lambda: _Connection(content_bytes), "127.0.0.1", 0, ssl=context
     )
     print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 -- the harness reads it
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(int(sys.argv[1])))
+    uvloop.run(_serve(int(sys.argv[1]), *sys.argv[2:]))

@@ -10,15 +10,18 @@ import argparse
 import asyncio
 import re
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 from time import sleep
 from typing import Any
 
+from support import certificates
 from support.dns import DnsServer, Record
 from support.process import PATIENCE_S, RunningProxy
 
@@ -27,6 +30,8 @@ _NARROW = 4096
 _LENGTH = 10**10
 _FIELD = b"X: " + b"y" * 31_000 + b"\r\n"
 _LONG = "n" * 60 + "." + "n" * 60 + "." + "n" * 60 + ".test"
+# What a TLS connection carries each way before it rests, so that its buffers are as large as they get.
+_CARRIED = bytes(60_000 - 3) + b"end"
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -39,8 +44,8 @@ class _Peers:
         # Any address of loopback is this one, so that there can be many upstreams.
         self._listener = held.enter_context(socket.create_server(("", 0), backlog=1024))
         self._listener.settimeout(PATIENCE_S)
-        self._port = self._listener.getsockname()[1]
-        self.authority = b"127.0.0.1:%d" % self._port
+        self.port = self._listener.getsockname()[1]
+        self.authority = b"127.0.0.1:%d" % self.port
         self._stuffed: list[socket.socket] = []
         self._asking: socket.socket | None = None
         self._number = 0
@@ -61,7 +66,7 @@ class _Peers:
         while quiet < _QUIET:
             sent = 0
             for each in self._stuffed:
-                with suppress(BlockingIOError):
+                with suppress(BlockingIOError, ssl.SSLWantWriteError):
                     while True:
                         sent += each.send(_BLOCK)
             quiet = 0 if sent else quiet + 1
@@ -78,18 +83,17 @@ class _Peers:
         client.sendall(said)
         return client
 
-    def _accepted(self) -> socket.socket:
+    def _accepted(self, *, narrow: bool = True) -> socket.socket:
         upstream = self._held.enter_context(self._listener.accept()[0])
         upstream.settimeout(PATIENCE_S)
-        upstream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _NARROW)
+        if narrow:
+            upstream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _NARROW)
         return upstream
 
     def _asked(self) -> socket.socket:
         """An upstream that has the head of its request: an answer before that would be to nothing."""
         upstream = self._accepted()
-        seen = b""
-        while b"\r\n\r\n" not in seen:
-            seen += upstream.recv(1 << 16)
+        _read_to(b"\r\n\r\n", upstream)
         return upstream
 
     def idle(self) -> None:
@@ -166,19 +170,92 @@ class _Peers:
 
     def idle_upstream(self) -> None:
         """The connection to the upstream stays, the client's is the same for all."""
-        asking = self._ask(f"http://{self._many()}:{self._port}/")
+        asking = self._ask(f"http://{self._many()}:{self.port}/")
         self._asked().sendall(_ANSWER)
         asking.recv(_NARROW)
+
+
+class _TlsPeers(_Peers):
+    """Speaks TLS, as a client within its CONNECT and as an upstream."""
+
+    def __init__(self, proxy: RunningProxy, held: ExitStack) -> None:
+        super().__init__(proxy, held)
+        self._server = certificates.server()
+        # The proxy's CA is new with each start, and nothing secret is said.
+        self._context = ssl.create_default_context()
+        self._context.check_hostname = False
+        self._context.verify_mode = ssl.CERT_NONE
+
+    def _client(self, said: bytes, *, narrow: bool = False, host: str = "127.0.0.1") -> ssl.SSLSocket:
+        plain = super()._client(
+            f"CONNECT {host}:{self.port} HTTP/1.1\r\nHost: a\r\n\r\n".encode(), narrow=narrow
+        )
+        plain.recv(_NARROW)
+        client = self._held.enter_context(self._context.wrap_socket(plain, server_hostname=host))
+        client.sendall(
+            said.replace(b"http://%b/" % self.authority, b"/").replace(b"Host: a", b"Host: " + self.authority)
+        )
+        return client
+
+    def _accepted(self, *, narrow: bool = True) -> ssl.SSLSocket:
+        plain = super()._accepted(narrow=narrow)
+        return self._held.enter_context(self._server.wrap_socket(plain, server_side=True))
+
+    def _carry(self, client: socket.socket, target: str) -> None:
+        """Has a connection of a client's, and one to an upstream, carry much."""
+        length = f"Content-Length: {len(_CARRIED)}\r\n\r\n"
+        head = f"PUT {target} HTTP/1.1\r\nHost: {self.authority.decode()}\r\n{length}"
+        client.sendall(head.encode() + _CARRIED)
+        upstream = self._accepted(narrow=False)
+        _read_to(_CARRIED[-3:], upstream)
+        upstream.sendall(f"HTTP/1.1 200 OK\r\n{length}".encode() + _CARRIED)
+        _read_to(_CARRIED[-3:], client)
+
+    def idle(self) -> None:
+        self._carry(self._client(b""), "/")
+
+    def idle_upstream(self) -> None:
+        if self._asking is None:
+            self._asking = super()._client(b"")
+        self._number += 1
+        self._carry(self._asking, f"https://{self._many()}:{self.port}/")
+
+    def full_websocket(self) -> None:
+        key = b"dGhlIHNhbXBsZSBub25jZQ=="
+        head = b"GET http://%b/ HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        head += b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %b\r\n\r\n"
+        client = self._client(head % (self.authority, key), narrow=True)
+        upstream = self._asked()
+        upstream.sendall(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+        )
+        _read_to(b"\r\n\r\n", client)
+        self._stuffed += [client, upstream]
+
+    def leaf(self) -> None:
+        self._number += 1
+        self._client(b"", host=f"n{self._number}.test").close()
+
+
+def _read_to(end: bytes, peer: socket.socket) -> None:
+    seen = b""
+    while not seen.endswith(end):
+        received = peer.recv(1 << 16)
+        if not received:
+            raise ConnectionError("it has ended")
+        seen = seen[-len(end) :] + received
 
 
 @dataclass(frozen=True)
 class _Kind:
     """What is measured, in what settings, and how many at least."""
 
-    begin: Callable[[_Peers], Any]
+    begin: Callable[[Any], Any]
     least: int = 0
     limits: Mapping[str, int] = field(default_factory=dict)
     sections: Mapping[str, Any] = field(default_factory=dict)
+    peers: type[_Peers] = _Peers
 
 
 _ONE_CIRCUIT = {"max_circuits": 1}
@@ -205,6 +282,15 @@ _KINDS = {
     "name of 190 characters, 1 address (2)": _Kind(_Peers.host, 1000, _ONE_CIRCUIT, _PUBLIC),
     "name of 190 characters, 32 addresses (2)": _Kind(_Peers.host, 1000, _ONE_CIRCUIT, _PUBLIC),
 }
+_INTERCEPTED = {
+    "idle client, intercepted": _Kind(_TlsPeers.idle, 400, {"idle_total": 0}),
+    "exchange that waits, intercepted": _Kind(_TlsPeers.waiting, 400),
+    "both at once, with heads of 31 kB, intercepted": _Kind(_TlsPeers.both),
+    "idle connection to an upstream (1), TLS": _Kind(_TlsPeers.idle_upstream, 500, _ONE_CIRCUIT),
+    "WebSocket that neither side reads, intercepted": _Kind(_TlsPeers.full_websocket),
+    "leaf certificate": _Kind(_TlsPeers.leaf, 350, _ONE_CIRCUIT),
+}
+_KINDS |= {name: replace(kind, peers=_TlsPeers) for name, kind in _INTERCEPTED.items()}
 _UNLIMITED = {"max_connections": 10_000, "max_tunnels": 10_000, "idle_total": 10_000}
 _WARM_UP = 20
 # So many rounds in which nobody takes anything more are the end.
@@ -240,6 +326,18 @@ def _resolving(addresses: int) -> Iterator[int]:
         loop.close()
 
 
+def _intercepting(folder: Path) -> dict[str, Any]:
+    """Settings with which all is intercepted, and every upstream verified by one name."""
+    path = folder / "upstreams.pem"
+    certificates.authority().cert_pem.write_to_path(path)
+    tls = {"ca": str(path), "server_name": certificates.NAME}
+    return {
+        "intercept": {"ephemeral": True},
+        "timeouts": {"upstream_idle": "1h"},
+        "upstreams": [{"match": "*", "https": "intercept", "tls": tls}],
+    }
+
+
 def _measured(name: str, kind: _Kind, least: int) -> tuple[float, float]:
     """How much there was before, and what each has taken, in bytes."""
     with ExitStack() as held:
@@ -248,8 +346,10 @@ def _measured(name: str, kind: _Kind, least: int) -> tuple[float, float]:
             port = held.enter_context(_resolving(int(name.split()[-3])))
             sections["dns"] = {"servers": [f"127.0.0.1:{port}"]}
         sections["circuit"] = {"max_in_flight": 10_000}
+        if kind.peers is _TlsPeers:
+            sections |= _intercepting(Path(held.enter_context(TemporaryDirectory())))
         with RunningProxy(limits=_UNLIMITED | dict(kind.limits), **sections) as proxy, ExitStack() as ends:
-            peers = _Peers(proxy, ends)
+            peers = kind.peers(proxy, ends)
             for _ in range(_WARM_UP):
                 kind.begin(peers)
             before = peers.resident()
@@ -269,7 +369,7 @@ def main() -> None:
     for name, kind in _KINDS.items():
         if wanted.only in name:
             before, each = _measured(name, kind, wanted.each)
-            sys.stdout.write(f"{name:42} {each / 1000:7.2f} kB (started with {before / 1e6:.1f} MB)\n")
+            sys.stdout.write(f"{name:46} {each / 1000:7.2f} kB (started with {before / 1e6:.1f} MB)\n")
             sys.stdout.flush()
 
 
