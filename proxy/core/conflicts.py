@@ -8,6 +8,7 @@ from proxy.core.host import normalised
 from proxy.core.https import HttpsMode, Tls
 from proxy.core.policy import LEASE_MARGIN_S, CircuitPolicy, Dns, Limits, Listen, Settings, Timeouts
 
+_HTTP = 80
 # The part of a token (RFC 9110 section 5.6.2) that also begins a Structured Fields token.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 
@@ -50,6 +51,9 @@ def _https_conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
                 "set intercept.private_directory, or intercept.ephemeral: true for a new CA at each start"
             )
             yield f"{key}.https", f"a CA is needed, and nothing says where its key is kept: {advice}"
+        if upstream.https is HttpsMode.ORIGINATE and upstream.match.port == _HTTP and upstream.tls.values:
+            # Otherwise they would be ignored, and nobody told.
+            yield f"{key}.tls", "port 80 becomes 443, so no TLS is spoken to 80: leave the port out of match"
         tls = upstream.tls.onto(Tls())
         if tls.client_key is not None and tls.client_cert is None:
             yield f"{key}.tls.client_key", "the certificate of this key is missing: set tls.client_cert"

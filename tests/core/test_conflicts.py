@@ -1,5 +1,7 @@
 """Settings that cannot be used together."""
 
+from dataclasses import replace
+
 import pytest
 
 from proxy.core.conflicts import conflicts
@@ -83,6 +85,11 @@ def route(url: str) -> Route:
             [],
         ),
         (Settings(upstreams=over_tls(HttpsMode.ORIGINATE)), []),
+        *[
+            (Settings(upstreams=(replace(entry, match=HostPattern("a", port)),)), keys)
+            for (entry,) in [over_tls(HttpsMode.ORIGINATE, ca="ca.pem")]
+            for port, keys in [(80, ["upstreams[0].tls"]), (443, []), (8080, []), (None, [])]
+        ],
         (
             Settings(upstreams=over_tls(HttpsMode.ORIGINATE, client_key="me.key")),
             ["upstreams[0].tls.client_key"],
