@@ -92,6 +92,15 @@ TUNNEL: tuple[Step, ...] = (
     ),
 )
 
+_UPSTREAMS_TLS = Tls(
+    (PROXY, UPSTREAM),
+    "TLS, verified, new or kept alive",
+    (
+        Says(PROXY, UPSTREAM, "POST /hook"),
+        Says(UPSTREAM, PROXY, "500"),
+    ),
+)
+
 INTERCEPT: tuple[Step, ...] = (
     Says(CLIENT, PROXY, f"CONNECT {HOST}:443"),
     Does(("rules (egress); no circuit is asked,", "nobody is connected to")),
@@ -110,14 +119,7 @@ INTERCEPT: tuple[Step, ...] = (
                 ),
                 asks_circuit=True,
             ),
-            Tls(
-                (PROXY, UPSTREAM),
-                "TLS, verified, new or kept alive",
-                (
-                    Says(PROXY, UPSTREAM, "POST /hook"),
-                    Says(UPSTREAM, PROXY, "500"),
-                ),
-            ),
+            _UPSTREAMS_TLS,
             Does((f"the permit settles: {FAILED}",), asks_circuit=True),
             Says(PROXY, CLIENT, "500"),
             Says(CLIENT, PROXY, "the next request, with a permit of its own"),
@@ -135,14 +137,7 @@ ORIGINATE: tuple[Step, ...] = (
         ),
         asks_circuit=True,
     ),
-    Tls(
-        (PROXY, UPSTREAM),
-        "TLS, verified, new or kept alive",
-        (
-            Says(PROXY, UPSTREAM, "POST /hook"),
-            Says(UPSTREAM, PROXY, "500"),
-        ),
-    ),
+    _UPSTREAMS_TLS,
     Does((f"the permit settles: {FAILED}",), asks_circuit=True),
     Says(PROXY, CLIENT, "500"),
 )
