@@ -9,17 +9,15 @@ system together (/proc/PID/schedstat), divided by the requests. A ratio is that 
 """
 
 import argparse
-import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 from load import CONTENT_BYTES, drive
+from processes import cpu_s, process
 
 _HERE = Path(__file__).parent
 _OURS = "breaker-proxy"
@@ -28,26 +26,6 @@ version: 1
 listen: {proxy: "127.0.0.1:0", admin: "127.0.0.1:0"}
 egress: {addresses: any}
 """
-
-
-def _cpu_s(pid: int) -> float:
-    return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0]) / 1e9
-
-
-@contextmanager
-def _process(*command: str, core: int) -> Iterator[tuple[int, int]]:
-    """Runs a server on one core; gives its process and its port, which it prints first."""
-    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)  # noqa: S603 -- ours
-    try:
-        os.sched_setaffinity(process.pid, {core})
-        if process.stdout is None:
-            raise RuntimeError("no output")
-        line = process.stdout.readline()
-        port = line if line.strip().isdigit() else json.loads(line)["proxy"].rpartition(":")[2]
-        yield process.pid, int(port)
-    finally:
-        process.terminate()
-        process.communicate()
 
 
 def main() -> None:
@@ -64,7 +42,7 @@ def main() -> None:
         settings.flush()
 
         def start(*command: str, core: int = cores[0]) -> tuple[int, int]:
-            return stack.enter_context(_process(*command, core=core))
+            return stack.enter_context(process(*command, core=core))
 
         os.sched_setaffinity(0, {cores[-1]})
         _, upstream = start(str(_HERE / "upstream.py"), str(CONTENT_BYTES), core=cores[-1])
@@ -77,10 +55,10 @@ def main() -> None:
         spent: dict[str, list[float]] = {name: [] for name in proxies}
         for number in range(wanted.rounds + 1):
             for name, (pid, port) in proxies.items():
-                before = _cpu_s(pid)
+                before = cpu_s(pid)
                 drive(port, upstream, wanted.requests, wanted.connections)
                 if number:
-                    spent[name].append((_cpu_s(pid) - before) / wanted.requests * 1e6)
+                    spent[name].append((cpu_s(pid) - before) / wanted.requests * 1e6)
     medians = {name: statistics.median(each) for name, each in spent.items()}
     for name, each in spent.items():
         told = f"{name:16} {medians[name]:6.1f} us a request (from {min(each):.1f} to {max(each):.1f})"

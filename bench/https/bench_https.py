@@ -15,15 +15,13 @@ is the median, in microseconds of the proxy's main thread, and its ratio to the 
 
 import argparse
 import asyncio
-import json
 import os
 import ssl
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -31,6 +29,7 @@ from typing import cast
 import trustme
 import uvloop
 from load import CONTENT_BYTES, Client, request_of
+from processes import cpu_s, process
 from upstream import ANSWER_END
 
 _UPSTREAM = Path(__file__).parent.parent / "forward" / "upstream.py"
@@ -80,31 +79,6 @@ class _Answer(asyncio.Protocol):
             if not self._received.startswith(b"HTTP/1.1 200"):
                 raise SystemExit(f"the proxy answered {self._received[:80]!r}")
             self.whole.set_result(None)
-
-
-def _cpu_s(pid: int) -> float:
-    return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0]) / 1e9
-
-
-@contextmanager
-def _process(*command: str, core: int) -> Iterator[tuple[int, int]]:
-    """Runs a server on one core; gives its process and its port, which it prints."""
-    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)  # noqa: S603 -- ours
-    try:
-        os.sched_setaffinity(process.pid, {core})
-        if process.stdout is None:
-            raise RuntimeError("no output")
-        for line in process.stdout:
-            if line.strip().isdigit():
-                yield process.pid, int(line)
-                break
-            told = json.loads(line)
-            if told["event"] == "started":
-                yield process.pid, int(told["proxy"].rpartition(":")[2])
-                break
-    finally:
-        process.terminate()
-        process.communicate()
 
 
 async def _open(port: int, way: _Way) -> asyncio.Transport:
@@ -189,7 +163,7 @@ def main() -> None:
         authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(pem))
 
         def start(*command: str, core: int) -> tuple[int, int]:
-            return stack.enter_context(_process(*command, core=core))
+            return stack.enter_context(process(*command, core=core))
 
         os.sched_setaffinity(0, {cores[-1]})
         upstream = (str(_UPSTREAM), str(CONTENT_BYTES))
@@ -216,7 +190,7 @@ def main() -> None:
         new: dict[str, list[float]] = {name: [] for name in ways}
 
         def meter() -> float:
-            return _cpu_s(pid)
+            return cpu_s(pid)
 
         for number in range(wanted.rounds + 1):
             for name, way in ways.items():
