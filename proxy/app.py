@@ -91,7 +91,7 @@ class Sidecar:
         self._own = OwnListeners(is_local)
         self._policies = Policies(settings, self._own)
         self._resolver = Resolver(settings.dns, self._policies.longest_dns_s, clock)
-        dialer = Dialer(self._resolver, clock, files.upstream_tls(settings))
+        dialer = Dialer(self._resolver, clock, files.upstream_tls(self._policies.tls))
         self.pool = Pool(dialer, clock, settings.limits, settings.timeouts.upstream_idle)
         heads = Heads(self.name, via=settings.via)
         self.tunnels = Tunnels(dialer, self.pool, clock, settings.limits)

@@ -1,6 +1,6 @@
 """The files that the settings name: read at the start, which a fault in one of them ends."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import import_module
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from proxy.control import credentials_file, log
 from proxy.control.config import ConfigError, Fault
-from proxy.core.https import HttpsMode
+from proxy.core.https import HttpsMode, Tls
 from proxy.core.policies import Policies
 from proxy.core.policy import Settings
 from proxy.wire import trust_bundle
@@ -29,21 +29,24 @@ def check(settings: Settings) -> None:
     """
     if settings.listen.credentials_file is not None:
         credentials_file.read(settings.listen.credentials_file)
-    upstream_tls(settings)
+    upstream_tls(Policies(settings).tls)
     if _is_to_intercept(settings):
         _require_extra()
     with _config_errors("intercept.extra_roots"):
         trust_bundle.extra_roots(settings.intercept.extra_roots)
 
 
-def upstream_tls(settings: Settings) -> UpstreamTls:
+def upstream_tls(ways: Iterable[Tls]) -> UpstreamTls:
     """TLS towards upstreams.
+
+    Args:
+        ways: all in which it is spoken (`Policies.tls`).
 
     Raises:
         ConfigError: a certificate or a key cannot be used.
     """
     with _config_errors("upstreams.tls"):
-        return UpstreamTls(Policies(settings).tls)
+        return UpstreamTls(ways)
 
 
 def leaves(settings: Settings) -> "Leaves | None":
@@ -56,9 +59,11 @@ def leaves(settings: Settings) -> "Leaves | None":
     if not _is_to_intercept(settings):
         return None
     _require_extra()
-    # cryptography is an extra, imported only where it is used.
-    from proxy.wire.certificate_authority import Origin, load_or_make  # noqa: PLC0415
-    from proxy.wire.leaves import Leaves  # noqa: PLC0415
+    from proxy.wire.certificate_authority import (  # noqa: PLC0415 -- an extra, imported only where it is used
+        Origin,
+        load_or_make,
+    )
+    from proxy.wire.leaves import Leaves  # noqa: PLC0415 -- as above
 
     now = datetime.now(UTC)
     with _config_errors("intercept"):
