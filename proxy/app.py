@@ -100,7 +100,7 @@ class Sidecar:
         self._leaves = files.leaves(settings)
         intercept = None
         if self._leaves is not None:
-            intercept = Interception(self._leaves, settings.limits, settings.timeouts, clock).open
+            intercept = Interception(self._leaves, settings.limits, clock).open
         self.handler = Handler(
             name=self.name,
             circuits=self.circuits,

@@ -14,7 +14,7 @@ from proxy.core.errors import ClientTlsClosed, ClientTlsFailed
 from proxy.core.exchange import Awaited, Source
 from proxy.core.first_bytes import Kind
 from proxy.core.opening import Opening
-from proxy.core.policy import Limits, Timeouts
+from proxy.core.policy import Limits
 from proxy.wire.call import Call
 from proxy.wire.responses import CONNECT_ESTABLISHED
 from proxy.wire.succession import Succession
@@ -85,7 +85,6 @@ class Interception:
     Args:
         certificates: for the hosts of others.
         limits: `max_head`.
-        timeouts: `request_head`, how long a client may take to say what it wants.
         clock: monotonic seconds.
     """
 
@@ -93,12 +92,10 @@ class Interception:
         self,
         certificates: Certificates,
         limits: Limits,
-        timeouts: Timeouts,
         clock: Callable[[], float],
     ) -> None:
         self._certificates = certificates
         self._max_head = limits.max_head
-        self._hello_s = float(timeouts.request_head)
         self._clock = clock
 
     async def open(self, call: Call) -> Succession | None:
@@ -129,7 +126,7 @@ class Interception:
         exchange.source = Source.PROXY
         transport.write(CONNECT_ESTABLISHED)
         listening = Listening(call, self._max_head)
-        exchange.wait_for(Awaited.CLIENT_TLS, self._hello_s, self._clock())
+        exchange.wait_for(Awaited.CLIENT_TLS, call.policy.timeouts.request_head, self._clock())
         client.take_over(listening)
         kind = await listening.heard()
         opening = listening.opening
@@ -158,7 +155,7 @@ class Interception:
         tls = TlsTransport(context, server_side=True)
         transport.set_protocol(tls)
         tls.connection_made(transport)
-        exchange.wait_for(Awaited.CLIENT_TLS, self._hello_s, self._clock())
+        exchange.wait_for(Awaited.CLIENT_TLS, call.policy.timeouts.request_head, self._clock())
         try:
             await tls.handshake(bytes(opening.received))
         except BaseException as error:

@@ -8,6 +8,7 @@ import ssl
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from support import certificates, credentials
 from support.client import ESTABLISHED, Client, request
 from support.clients import connections
-from support.interception import private_directory, slow_minting, start_intercepting, trusting
+from support.interception import private_directory, sections, slow_minting, start_intercepting, trusting
 from support.sidecar import SETTINGS, Running, Start
 from support.tls_client import TlsClient, inside
 from support.turns import turns, until
@@ -25,7 +26,8 @@ from proxy.core.errors import CaNotTrusted, ClientTimeout, ClientTlsFailed, Prox
 from proxy.core.exchange import Entry
 from proxy.core.host_pattern import HostPattern
 from proxy.core.https import Intercept
-from proxy.core.policy import CircuitPolicy, Listen
+from proxy.core.overlay import Overlay
+from proxy.core.policy import CircuitPolicy, Listen, Seconds
 from proxy.wire import mint
 from proxy.wire.dialer import Dialer
 from proxy.wire.intercept import Listening
@@ -510,6 +512,19 @@ async def test_a_hello_has_so_much_time(start: Start, share: float) -> None:
         await asyncio.wait({asyncio.create_task(proxy.reported.wait())}, timeout=0.25)
         assert not proxy.exchanges
         proxy.clock.now += 1
+        assert await _end(client) == b""
+        await _timed_out(proxy)
+    await nothing_is_left(proxy)
+
+
+async def test_an_upstream_may_have_a_time_of_its_own_for_the_hello(start: Start) -> None:
+    """As in a tunnel to it."""
+    entries = sections()["upstreams"]
+    short = tuple(replace(entry, timeouts=Overlay({"request_head": Seconds(2)})) for entry in entries)
+    proxy = await start_intercepting(start, upstreams=short)
+    async with await TlsClient.dialled(proxy.port, NOWHERE) as client:
+        await client.connect_to(NOWHERE)
+        proxy.clock.now += 2
         assert await _end(client) == b""
         await _timed_out(proxy)
     await nothing_is_left(proxy)
