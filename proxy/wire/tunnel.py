@@ -17,7 +17,6 @@ from typing import Self, cast
 
 from proxy.core.errors import ConnectionTerminated, HttpResponseIncomplete, ProxyError, TlsAlertReceived
 from proxy.core.exchange import FOREVER, Awaited
-from proxy.core.opening import Opening
 from proxy.core.outcome import NEUTRAL, SUCCESS, FailureKind, failed
 from proxy.wire.beginning import Beginning
 from proxy.wire.call import Call
@@ -65,12 +64,11 @@ class Tunnel(ReadsLittle):
         self._done: asyncio.Future[None] | None = None
         self._error: ProxyError | None = None
 
-    async def run(self, answer: bytes, heard: Opening | None = None) -> None:
+    async def run(self, answer: bytes) -> None:
         """Says that the tunnel stands, and relays.
 
         Args:
-            answer: the head that says so; empty if the client has been told before.
-            heard: what the client has said since.
+            answer: the head that says so; empty if the client has been told before, and has said something.
 
         Raises:
             ProxyError: the tunnel came to nothing; no answer can say so any more.
@@ -90,8 +88,9 @@ class Tunnel(ReadsLittle):
         while self._early:
             self.data_received(self._early.pop(0))
         self._client.take_over(self)
-        if heard is not None:
-            self.client_sent(bytes(heard.received))
+        if not answer:
+            # What it has said since was held, and the client perhaps paused for that.
+            self.client_sent(b"")
             transport.resume_reading()
         if self._client.writing_paused:
             # The answer was enough for that, and nobody has told us.

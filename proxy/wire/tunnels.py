@@ -76,10 +76,7 @@ class Tunnels:
             call.exchange.status = 200
             call.exchange.source = Source.PROXY
             with tunnel:
-                if call.opening is None:
-                    await tunnel.run(CONNECT_ESTABLISHED)
-                else:
-                    await tunnel.run(b"", call.opening)
+                await tunnel.run(CONNECT_ESTABLISHED if call.opening is None else b"")
                 if tunnel.is_http:
                     return self._succeeded(call, tunnel)
         finally:
@@ -87,7 +84,8 @@ class Tunnels:
         return CLOSE
 
     def _beginning(self, call: Call) -> Beginning:
-        return Beginning(call.exchange, call.target, call.policy.acl, Opening(self._max_head))
+        opening = call.opening or Opening(self._max_head)
+        return Beginning(call.exchange, call.target, call.policy.acl, opening)
 
     def _succeeded(self, call: Call, tunnel: Tunnel) -> web.StreamResponse:
         """Hands both connections of a tunnel on to those who see HTTP."""
