@@ -111,7 +111,8 @@ class Dialer:
             protocol = await _over(tls, factory)
             shaken = self._clock()
             exchange.tls_s = shaken - connected
-        exchange.wait_over(self._clock())
+            connected = shaken
+        exchange.wait_over(connected)
         return protocol
 
     async def _race(self, infos: list[AddressInfo]) -> socket.socket:

@@ -14,11 +14,9 @@ from proxy.core.client_hello import NotTls, key_groups
 
 # The most that a record carries (RFC 8446 section 5.1).
 _MOST_BYTES = 16 * 1024
-# What one of ours carries, and how much of what has come is put in at once. With 16 KiB an idle connection
-# that has carried 60 KB each way took 61 KiB, with these 8 KiB 39 KiB, with 4 KiB 29 KiB. To decrypt and
-# encrypt 64 KB took 43, 52 and 72 us; a request with an answer of 300 bytes the same with each. A whole
-# interception takes 83, 96 and 115 us per 64 KB of a long answer; it took 101 us with 16 KiB, and each record
-# passed on by itself.
+# What one of ours carries, and how much of what has come is put in at once. An idle connection keeps that
+# much for each direction, and a long answer takes more CPU time the smaller the pieces are: this is between
+# both. Weigh another size by `make bench-memory ARGS="--only TLS"` and `make bench-https`.
 RECORD_BYTES = 8 * 1024
 # Finite fields of RFC 7919, by the numbers of their groups; those of more than 3072 bits take 14 ms and more.
 _FINITE_FIELDS = range(0x0100, 0x0200)
