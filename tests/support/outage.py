@@ -34,6 +34,7 @@ class LocalUpstream:
         host: a name that means 127.0.0.1 to the proxy.
         answers: for targets that are answered in another way; may be changed while it runs.
         tls: its side of TLS, if it is to speak HTTPS.
+        keep: is given the content of each request that has arrived whole, if not answered in another way.
 
     Attributes:
         seen: the method and path of each request since the last start.
@@ -45,12 +46,14 @@ class LocalUpstream:
         host: str = "127.0.0.1",
         answers: Mapping[str, Verbatim] | None = None,
         tls: ssl.SSLContext | None = None,
+        keep: Callable[[bytes], None] | None = None,
     ) -> None:
         self.seen: list[str] = []
         self.expected = 0
         self._host = host
         self._answers = {} if answers is None else answers
         self._tls = tls
+        self._keep = keep
         self._resources = ExitStack()
         self._portal: BlockingPortal | None = None
         self._runner: web.ServerRunner | None = None
@@ -123,10 +126,15 @@ class LocalUpstream:
             self.expected += 1
         digest = hashlib.sha256()
         length = 0
+        kept: list[bytes] = []
         with suppress(asyncio.CancelledError):
             async for piece in request.content.iter_any():
                 digest.update(piece)
                 length += len(piece)
+                if self._keep is not None:
+                    kept.append(piece)
+            if self._keep is not None:
+                self._keep(b"".join(kept))
         received = {
             "method": request.method,
             "target": request.raw_path,
