@@ -10,6 +10,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from support.circuits import Rig
 
 from proxy.control.config import load
 from proxy.control.convert import duration_text
@@ -139,3 +140,13 @@ def test_the_table_of_openings_is_what_the_engine_computes() -> None:
         least, most = open_s(policy, level, 0.0, NO_WISH), open_s(policy, level, 1.0, NO_WISH)
         computed.append(f"| {level} | {base_s(policy, level):g} s | {least:g} to {most:g} s |")
     assert "\n".join(computed) in PAGE
+
+
+def test_the_row_of_times_that_refused_calls_are_told_is_what_the_engine_tells() -> None:
+    rig = Rig(CircuitPolicy(open_jitter=0.0))
+    rig.fail(5, 0.0)
+    told = [refusal[1] for _ in range(8) if (refusal := rig.refusal(0.0)) is not None]
+    assert f"| `Retry-After` | {' | '.join(map(str, told))} |" in PAGE
+    with rig.admit(30.0):
+        told = [refusal[1] for _ in range(3) if (refusal := rig.refusal(30.0)) is not None]
+    assert "told {} seconds, a 10th {}, an 11th {}.".format(*told) in PAGE

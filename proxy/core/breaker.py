@@ -30,6 +30,7 @@ from proxy.core.refusals import (
 )
 from proxy.core.scope import Scope
 from proxy.core.seats import Probes, Seat
+from proxy.core.spread import Spread
 from proxy.core.states import TRANSITIONS, Condition, State, Transition, Trigger
 from proxy.core.tally import Tally
 from proxy.core.window import Counts, Window
@@ -41,7 +42,6 @@ _DISABLED = Mode.DISABLED
 _CONDITIONS = {state: Condition(state.value) for state in State}
 
 # What a refused client is told where nobody knows when a call would pass.
-_RETRY_SOON_S = 1.0
 _RETRY_FORCED_S = 60.0
 
 Draw = Callable[[], float]
@@ -66,9 +66,9 @@ class Circuit:
     """
 
     __slots__ = (
-        "_changed_at", "_draw", "_evidence", "_listener", "_open_s_so_far", "_probes", "_ramp", "_totals",
-        "due", "generation", "host", "in_flight", "key", "level", "override", "policy", "scope", "state",
-        "tally", "touched",
+        "_changed_at", "_draw", "_evidence", "_listener", "_open_s_so_far", "_probes", "_ramp", "_spread",
+        "_totals", "due", "generation", "host", "in_flight", "key", "level", "override", "policy", "scope",
+        "state", "tally", "touched",
     )  # fmt: skip
 
     def __init__(
@@ -100,6 +100,7 @@ class Circuit:
         self._evidence = Evidence(policy.window)
         self._probes = Probes()
         self._ramp: Ramp | None = None
+        self._spread: Spread | None = None
         self._changed_at = now
         self._open_s_so_far = 0.0
 
@@ -181,16 +182,21 @@ class Circuit:
             return TOO_MANY_IN_FLIGHT
         return None
 
-    def retry_after_s(self, now: float) -> float:
-        """How long a call that is refused now should wait, in seconds."""
-        return self.open_s_left(now) if self.state is _OPEN else _RETRY_SOON_S
+    def count_refusal(self, reason: str, now: float, *, enforced: bool) -> float:
+        """Counts a call that got no seat.
 
-    def count_refusal(self, reason: str, now: float, *, enforced: bool) -> None:
-        """Counts a call that got no seat."""
+        Returns:
+            By how much later than the end of the opening it should come back, in seconds; see `spread.py`.
+        """
         self.tally.add_rejected(reason, enforced=enforced)
         self._totals.add_rejected(reason, enforced=enforced)
         if reason == CIRCUIT_RAMPING and self._ramp is not None:
             self._ramp.count(now, passed=False)
+        if self._spread is None or reason == TOO_MANY_IN_FLIGHT:
+            return 0.0
+        # Without an end all wait from their own calls on, and so return as they came.
+        is_endless = self.state is _OPEN and self.due == FOREVER
+        return 0.0 if is_endless else self._spread.next_s()
 
     def seat(self, exchange: Exchange, now: float) -> Seat:
         """Takes a call in; `refusal` has said that it may pass."""
@@ -393,6 +399,12 @@ class Circuit:
             self.due = at + escalation.open_s(self.policy, self.level, self._draw(), retry_after_s)
         elif trigger is Trigger.RECOVERED and self.policy.ramp:
             self._ramp = Ramp(at, self.policy.ramp)
+        if self.state is _OPEN:
+            # An operator's word may stand for a day, of which no share is to be waited for.
+            length_s = self.due - at if self.override is None else min(self.due - at, self.policy.open_max)
+            self._spread = Spread(length_s * self.policy.retry_spread)
+        elif self.state is _CLOSED:
+            self._spread = None
         transition = Transition(
             key=self.key,
             scope=self.scope,

@@ -153,6 +153,8 @@ class CircuitPolicy:
         open, open_multiplier, open_max, open_jitter: how long it stays open; see `escalation.py`.
         level_decay: for each such time spent closed, the next opening is one level shorter.
         retry_after, retry_after_max: whether the upstream's Retry-After lengthens that, and up to what.
+        retry_spread: by how much later than the end of an opening refused calls are told to return at most,
+            as a share of its length, from 0 to 10; spread evenly. 0 tells all its end; see `spread.py`.
         half_open_in_flight, recovery_threshold: how many probes at once, and how many good ones close it.
         probe_lease: how long a probe may take; None is the sum of what its steps may take, and 5 s.
         abandoned_after: a client that leaves after the upstream owed so long is a failure; 0 is never.
@@ -176,6 +178,7 @@ class CircuitPolicy:
     level_decay: Annotated[Seconds, Range(least=0.001)] = Seconds(60)
     retry_after: bool = True
     retry_after_max: Annotated[Seconds, Range(least=0)] = Seconds(300)
+    retry_spread: Annotated[float, Range(least=0, most=10)] = 0.5
     half_open_in_flight: Annotated[int, Range(least=1)] = 1
     recovery_threshold: Annotated[int, Range(least=1)] = 3
     probe_lease: Annotated[Seconds, Range(least=0.001)] | None = None

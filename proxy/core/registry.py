@@ -141,8 +141,8 @@ class Circuits:
         self, asked: tuple[Circuit, ...], refusing: Circuit, reason: str, exchange: Exchange, now: float
     ) -> Permit:
         enforced = refusing.policy.mode is _ENFORCE
-        refusing.count_refusal(reason, now, enforced=enforced)
-        wait_s = max(refusing.retry_after_s(now), *(circuit.open_s_left(now) for circuit in asked))
+        later_s = refusing.count_refusal(reason, now, enforced=enforced)
+        wait_s = max(circuit.open_s_left(now) for circuit in asked) + later_s
         for circuit in asked:
             self._ended(circuit)
         if enforced:

@@ -1,6 +1,10 @@
 """The circuit of one key, through the table as the line uses it."""
 
+from math import ceil
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.circuits import ABANDONED, FAILED, HOST, REFUSED, Rig, exchange, half_open, policy
 
 from proxy.core.errors import ConnectionLimitReached, DestinationUnavailable
@@ -156,7 +160,99 @@ def test_the_time_it_was_open_adds_up() -> None:
     assert rig.circuit().open_s_left(200.0) == 0.0
 
 
+def told(rig: Rig, now: float, calls: int) -> list[int | None]:
+    """The seconds that so many calls are told in a row, all of them refused for the same reason."""
+    refusals = [rig.refusal(now) for _ in range(calls)]
+    assert len({refusal[0] for refusal in refusals if refusal}) == 1
+    return [refusal and refusal[1] for refusal in refusals]
+
+
+def test_refused_calls_are_not_all_told_the_end_of_the_opening() -> None:
+    rig = Rig(policy(retry_spread=0.5))
+    rig.fail(5, 0.0)
+    # 0, 0.618, 0.236, 0.854, ... of half of 30 s.
+    assert told(rig, 0.0, 8) == [30, 40, 34, 43, 38, 32, 41, 35]
+    assert told(rig, 29.5, 2) == [15, 9]
+
+
+def test_the_spread_is_of_the_opening_as_the_upstream_wished_it() -> None:
+    rig = Rig(policy(retry_spread=2))
+    for _ in range(5):
+        rig.answer(503, 0.0, retry_after_at=200.0)
+    assert told(rig, 0.0, 4) == [200, 448, 295, 542]
+
+
+def test_each_opening_spreads_anew_over_its_own_length() -> None:
+    rig = Rig(policy(retry_spread=0.5))
+    rig.fail(5, 0.0)
+    assert told(rig, 0.0, 2) == [30, 40]
+    rig.fail(1, 30.0)
+    assert rig.heard[-1].open_s == 60
+    assert told(rig, 30.0, 3) == [60, 79, 68]
+
+
+def test_other_settings_leave_the_spread_of_an_opening_as_it_is() -> None:
+    rig = Rig(policy(retry_spread=0.5))
+    rig.fail(5, 0.0)
+    rig.policy = policy(retry_spread=0, open=1)
+    assert told(rig, 0.0, 2) == [30, 40]
+
+
 # Half-open.
+
+
+def test_calls_beside_a_probe_that_hangs_are_told_more_than_a_second() -> None:
+    rig = half_open(retry_spread=0.5)
+    with rig.admit(30.0):
+        assert told(rig, 30.0, 5) == [1, 10, 4, 13, 8]
+    # The next probe goes on where that was.
+    with rig.admit(31.0):
+        assert told(rig, 31.0, 2) == [2, 11]
+
+
+def test_half_open_goes_on_with_the_times_of_the_opening() -> None:
+    rig = Rig(policy(retry_spread=0.5))
+    rig.fail(5, 0.0)
+    assert told(rig, 20.0, 3) == [10, 20, 14]
+    with rig.admit(30.0):
+        assert told(rig, 30.0, 2) == [13, 8]
+
+
+def test_what_is_refused_for_another_reason_has_no_time_in_the_spread() -> None:
+    rig = half_open(retry_spread=0.5, max_in_flight=1, half_open_in_flight=2)
+    with rig.admit(30.0):
+        assert told(rig, 30.0, 3) == [1, 1, 1]
+    rig = half_open(retry_spread=0.5, recovery_threshold=1, ramp=1e9)
+    rig.succeed(1, 30.0)
+    assert rig.passes(30.0)
+    assert told(rig, 30.0, 3) == [1, 1, 1]
+
+
+@given(
+    spread=st.floats(0, 10),
+    drawn=st.floats(0, 1),
+    wish_s=st.floats(0, 1000),
+    waits_s=st.lists(st.floats(0, 5), min_size=1, max_size=40),
+)
+def test_nobody_is_told_a_time_before_the_end_or_behind_the_spread(
+    spread: float, drawn: float, wish_s: float, waits_s: list[float]
+) -> None:
+    rig = Rig(policy(retry_spread=spread, open_jitter=0.2), drawn=drawn)
+    for _ in range(5):
+        rig.answer(503, 0.0, retry_after_at=wish_s)
+    length_s = rig.heard[-1].open_s
+    now, probe = 0.0, None
+    for wait_s in waits_s:
+        now += wait_s
+        if now >= length_s and probe is None:
+            probe = rig.admit(now)
+        refusal = rig.refusal(now)
+        assert refusal is not None
+        assert refusal[1] is not None
+        left_s = max(0.0, length_s - now)
+        assert max(1, left_s) <= refusal[1] < max(1.0, left_s + spread * length_s) + 1
+        if not spread:
+            assert refusal[1] == max(1, ceil(left_s))
 
 
 def test_as_many_probes_as_allowed_at_once() -> None:
@@ -304,6 +400,14 @@ def test_observing_refuses_nothing_and_counts_what_it_would() -> None:
     assert rig.state(30.0) is CLOSED
 
 
+def test_what_observing_would_refuse_has_a_time_in_the_spread() -> None:
+    rig = Rig(policy(mode=Mode.OBSERVE, retry_spread=0.5))
+    rig.fail(5, 0.0)
+    assert [rig.refusal(0.0) for _ in range(3)] == [None] * 3
+    rig.policy = policy(retry_spread=0.5)
+    assert told(rig, 0.0, 2) == [43, 38]
+
+
 def test_observing_gives_shadows_beside_a_probe() -> None:
     rig = half_open(mode=Mode.OBSERVE)
     with rig.admit(30.0) as probe, rig.admit(30.0) as shadow:
@@ -360,6 +464,26 @@ def test_forced_open_for_a_time() -> None:
     assert rig.refusal(4.0) == ("circuit_forced_open", 6)
     assert rig.state(9.999) is OPEN
     assert rig.state(10.0) is HALF_OPEN
+
+
+def test_forced_open_for_a_time_spreads_over_no_more_than_the_longest_opening() -> None:
+    rig = Rig(policy(retry_spread=0.5))
+    rig.circuits.force(HOST, rig.policy, Force.OPEN, 0.0, ttl_s=10.0)
+    assert told(rig, 4.0, 3) == [6, 10, 8]
+    rig.circuits.force(HOST, rig.policy, Force.OPEN, 4.0, ttl_s=86_400.0)
+    # Half of 5 minutes, not of a day.
+    assert told(rig, 4.0, 3) == [86_400, 86_493, 86_436]
+    with rig.admit(86_404.0):
+        assert told(rig, 86_404.0, 2) == [129, 71]
+
+
+def test_forced_open_without_an_end_spreads_only_once_it_is_taken_back() -> None:
+    rig = Rig(policy(retry_spread=0.5))
+    rig.circuits.force(HOST, rig.policy, Force.OPEN, 0.0)
+    assert told(rig, 0.0, 3) == [60, 60, 60]
+    rig.circuits.clear_override(HOST, 100.0)
+    with rig.admit(100.0):
+        assert told(rig, 100.0, 3) == [1, 93, 36]
 
 
 def test_forced_closed_passes_all_books_nothing_and_ends_empty() -> None:

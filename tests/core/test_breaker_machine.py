@@ -86,6 +86,7 @@ POLICIES = st.builds(
     level_decay=st.just(Seconds(6)),
     retry_after=st.booleans(),
     retry_after_max=st.just(Seconds(12)),
+    retry_spread=st.sampled_from([0.0, 0.5, 3.0]),
     half_open_in_flight=st.sampled_from([1, 2]),
     recovery_threshold=st.sampled_from([1, 2]),
     probe_lease=st.just(Seconds(8)),
@@ -186,19 +187,17 @@ class BreakerMachine(RuleBasedStateMachine):
         self.wait_for(held, awaited)
         return held
 
-    def wait_told(self, model: NaiveCircuit) -> int:
-        if model.state != "open":
-            return 1
-        return 60 if model.next_due == inf else ceil(model.next_due - self.now)
-
     def ask(self, host: str, endpoint: str | None) -> Held | None:
         has_two = self.policy.key is not BY_HOST
         name = f"{host}#{endpoint}" if has_two and endpoint else None
         self.latest = self.now
         asked = [self.obtain(key) for key in (host, name) if key is not None]
         # Like `any`: the second is not asked if the first refuses.
-        reason = next((said for model in asked if (said := model.refusal(self.now)) is not None), None)
-        refused = None if reason is None else (reason, max(1, *(self.wait_told(model) for model in asked)))
+        reason, refused = None, None
+        for model in asked:
+            if reason is None and (reason := model.refusal(self.now)) is not None:
+                ends_s = max(model.open_s_left(self.now) for model in asked)
+                refused = (reason, max(1, ceil(ends_s + model.turn_away(reason))))
         exchanges = (Exchange(Entry.FORWARD, "GET", self.now), Exchange(Entry.FORWARD, "GET", self.now))
         permits = []
         refusals = []

@@ -116,6 +116,21 @@ def test_both_must_admit_and_the_later_time_is_told() -> None:
     assert rig.refusal(0.0, endpoint=ONE) == ("circuit_forced_open", 50)
 
 
+def test_the_spread_of_the_one_that_refuses_begins_at_the_later_end_of_both() -> None:
+    rig = by_path(retry_spread=0.5)
+    for _ in range(5):
+        rig.answer(500, 0.0, endpoint=ONE)
+    rig.circuits.force(HOST, rig.policy, Force.OPEN, 0.0, ttl_s=10.0)
+    # The endpoint's end, and shares of half of the 10 s of its host. By its own end all would be told 30.
+    assert [rig.refusal(0.0, endpoint=ONE) for _ in range(3)] == [
+        ("circuit_forced_open", 30),
+        ("circuit_forced_open", 34),
+        ("circuit_forced_open", 32),
+    ]
+    # Of the endpoint's own nothing was taken.
+    assert [rig.refusal(10.0, endpoint=ONE) for _ in range(2)] == [("circuit_open", 20), ("circuit_open", 30)]
+
+
 def test_a_refusal_of_the_endpoint_takes_no_probe_of_the_host() -> None:
     rig = by_path()
     for _ in range(5):

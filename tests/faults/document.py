@@ -80,7 +80,8 @@ it.
 - *the client gets* a status, with the fields above; or the answer is *cut* before its end; or *reset*, where
   an orderly end would look like a whole answer; or *nothing*: the connection closes without a byte; or
   *200, then closed*: a tunnel that stood comes to its end.
-- *Retry-After* is what is left of `circuit.open`, here 30 s; 60 if an operator gave no time; else 1.
+- *Retry-After* is what is left of `circuit.open`, here 30 s; 60 if an operator gave no time; else 1. So the
+  first refused call is told; the others come back [behind it](circuits.md#what-refused-clients-are-told).
 - *the circuit books* what the call said of its upstream; *not asked*: no call was admitted.
 - *connection*: whether it takes the client's next request. After a refused CONNECT it never does: what
   follows could be meant for the tunnel, and nobody may read it as a request.

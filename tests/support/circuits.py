@@ -20,8 +20,8 @@ REFUSED = failed(FailureKind.REFUSED)
 SILENT = failed(FailureKind.RESPONSE_TIMEOUT)
 ABANDONED = failed(FailureKind.ABANDONED)
 BY_PATH = CircuitKey.parse("path")
-# Openings of exactly their base, and a lease that is easy to reckon with.
-POLICY = CircuitPolicy(open_jitter=0.0, probe_lease=Seconds(50))
+# Openings of exactly their base, whose end is what all are told, and a lease that is easy to reckon with.
+POLICY = CircuitPolicy(open_jitter=0.0, retry_spread=0.0, probe_lease=Seconds(50))
 
 
 def policy(**changes: Any) -> CircuitPolicy:

@@ -6,7 +6,7 @@ what was booked in its generation; a call is a list of who owed when. It is slow
 
 from dataclasses import dataclass, field
 from itertools import takewhile
-from math import inf
+from math import inf, modf, sqrt
 
 from proxy.core.exchange import Awaited
 from proxy.core.outcome import Outcome, Verdict
@@ -84,6 +84,7 @@ class NaiveCircuit:
     generation: int = 0
     level: int = 0
     open_s: float = 0.0
+    turned_away: list[str] = field(default_factory=list)
     forced: tuple[str, float] | None = None
     booked: list[Booked] = field(default_factory=list)
     wish: float | None = None
@@ -185,6 +186,21 @@ class NaiveCircuit:
             return "too_many_in_flight"
         return None
 
+    def open_s_left(self, now: float) -> float:
+        if self.state != "open":
+            return 0.0
+        return 60.0 if self.next_due == inf else self.next_due - now
+
+    def turn_away(self, reason: str) -> float:
+        """By how much later than that the call that is refused now is to come back."""
+        endless = reason == "circuit_forced_open" and self.next_due == inf
+        if endless or reason in {"circuit_ramping", "too_many_in_flight"}:
+            return 0.0
+        self.turned_away.append(reason)
+        golden = (sqrt(5) - 1) / 2
+        share, _ = modf((len(self.turned_away) - 1) * golden)
+        return share * self.open_s * self.policy.retry_spread
+
     def admit(self, call: NaiveCall, now: float) -> NaiveSeat:
         if self.ramp_since is not None:
             self.asked.append(now)
@@ -253,8 +269,12 @@ class NaiveCircuit:
         self.booked, self.asked, self.ramp_since = [], [], None
         if trigger == "recovered" and self.policy.ramp:
             self.ramp_since = at
-        if state == "open" and not self.forced:
-            self.escalate(at)
+        if state == "open":
+            self.turned_away = []
+            if self.forced:
+                self.open_s = min(self.forced[1] - at, self.policy.open_max)
+            else:
+                self.escalate(at)
         self.wish = None
 
     def escalate(self, at: float) -> None:
