@@ -9,7 +9,7 @@ WIRE := tests/wire tests/faults tests/fuzz tests/process tests/scale
 WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check format test test-system fuzz mutants bench-core bench-forward bench-https bench-leaves bench-memory errors classes pictures clean
+.PHONY: help run demo check format test test-system fuzz mutants bench-core bench-forward bench-https bench-leaves bench-memory isolation errors classes pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,10 @@ $(VENV)/.bench: pyproject.toml | $(BIN)/python
 	$(PIP) install --editable . --group bench
 	@touch $@
 
+$(VENV)/.isolation: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable '.[intercept]' --group isolation
+	@touch $@
+
 run: $(VENV)/.run ## start the proxy with config.example.yaml (ARGS="--egress any" for more options)
 	@$(BIN)/breaker-proxy run --config config.example.yaml $(ARGS)
 
@@ -56,7 +60,7 @@ test: $(VENV)/.dev ## all tests that need only Python, with 100 % branch coverag
 	$(BIN)/python -m pytest $(WIRE) --numprocesses=$(WORKERS) --dist=worksteal $(ARGS)
 	$(BIN)/python -m pytest tests --ignore=tests/core --ignore=tests/system $(WIRE:%=--ignore=%) $(ARGS)
 
-test-system: $(VENV)/.dev ## tests with real servers and clients in other languages (installs them)
+test-system: $(VENV)/.dev $(VENV)/.isolation ## tests with real servers and clients in other languages (installs them)
 	tests/system/install
 	$(BIN)/python -m pytest tests/system $(ARGS)
 
@@ -80,6 +84,10 @@ bench-leaves: $(VENV)/.run ## what a leaf certificate costs in time and memory (
 
 bench-memory: $(VENV)/.dev ## what each kind of peer costs in memory (ARGS="--only tunnel" for some of them)
 	PYTHONPATH=tests $(BIN)/python bench/memory/bench_memory.py $(ARGS)
+
+isolation: $(VENV)/.isolation ## sick endpoints beside healthy ones: with and without proxies, 15 minutes (ARGS=--short for a sixth of them)
+	bench/isolation/install
+	PYTHONPATH=bench:tests:docs $(BIN)/python -m isolation $(ARGS)
 
 errors: $(VENV)/.dev ## write docs/errors.md anew, from the table of faults in tests/faults
 	cd tests && ../$(BIN)/python -m faults.document
