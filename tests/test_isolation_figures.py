@@ -12,7 +12,9 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from isolation import page as pages
 from isolation import report as reports
+from isolation import verdicts as judges
 from isolation.figures import ON_TIME_S, Figures, measure
 from isolation.records import Arrival, Attempt, Opening
 from isolation.report import Machine, Report, Run
@@ -429,7 +431,7 @@ def test_a_way_that_is_not_known_comes_last() -> None:
 
 
 def test_the_tables() -> None:
-    healthy, ailing = (table.splitlines() for table in reports.tables(ALL).split("\n\n"))
+    healthy, ailing = (table.splitlines() for table in pages.tables(ALL).split("\n\n"))
     assert {line.count("|") for line in healthy} == {7}
     assert healthy[2:5] == [
         "| ALL_HEALTHY | 64.0 | 100.0 % | 99.5 % | 0.25 s | 12 s, 0.4 % |",
@@ -446,19 +448,19 @@ def test_the_tables() -> None:
 
 
 def test_the_tables_of_a_few_ways() -> None:
-    lines = reports.tables(report_of(tuned=ours(healthy_on_time=None))).splitlines()
+    lines = pages.tables(report_of(tuned=ours(healthy_on_time=None))).splitlines()
     assert lines[2] == "| TUNED | 64.0 | - | - | 0.25 s | 12 s, 0.4 % |"
     assert lines[-1] == "| TUNED | 50 | - | - | 9.5 s | 900 of 1000 | 12 |"
 
 
 def test_a_comparison_with_nothing() -> None:
     report = report_of(all_healthy=run_of(healthy_per_s=0.0, calls_while_sick={}), tuned=ours())
-    assert reports.tables(report).splitlines()[3].startswith("| TUNED | 64.0 | - |")
-    assert len(reports.verdicts(report)) == 2
+    assert pages.tables(report).splitlines()[3].startswith("| TUNED | 64.0 | - |")
+    assert len(judges.verdicts(report)) == 2
 
 
 def test_all_that_must_hold_does() -> None:
-    found = reports.verdicts(ALL)
+    found = judges.verdicts(ALL)
     assert [(each.claim.split(":")[0], each.holds) for each in found] == [
         (slug, True)
         for slug in (
@@ -489,19 +491,19 @@ def test_all_that_must_hold_does() -> None:
 def test_one_thing_that_must_hold_does_not(slug: str, broken: Figures, words: str) -> None:
     run = ALL.runs[slug]
     # Where the throughput is not what is broken, it is that of all healthy.
-    found = reports.verdicts(replace(ALL, runs={**ALL.runs, slug: replace(run, figures=broken)}))
+    found = judges.verdicts(replace(ALL, runs={**ALL.runs, slug: replace(run, figures=broken)}))
     (verdict,) = [each for each in found if not each.holds]
     assert verdict.claim.startswith(f"{run.label}: ")
     assert words in verdict.claim
 
 
 def test_verdicts_are_only_of_what_was_played() -> None:
-    assert reports.verdicts(report_of()) == []
-    assert [each.claim for each in reports.verdicts(report_of(tuned=ours(), direct=run_of()))] == [
+    assert judges.verdicts(report_of()) == []
+    assert [each.claim for each in judges.verdicts(report_of(tuned=ours(), direct=run_of()))] == [
         "TUNED: a recovered endpoint gets traffic again",
         "machine: has time for all of it",
     ]
-    found = reports.verdicts(report_of(tuned=ours(), all_healthy=run_of()))
+    found = judges.verdicts(report_of(tuned=ours(), all_healthy=run_of()))
     assert [each.claim.split(": ")[1] for each in found] == [
         "healthy deliveries go on",
         "sick endpoints are left alone",
@@ -515,7 +517,7 @@ def test_verdicts_are_only_of_what_was_played() -> None:
 )
 def test_a_busy_machine_spoils_what_is_measured(busy: float, late_s: float, *, holds: bool) -> None:
     run = run_of(cpu_share=busy, publisher_late_s=late_s)
-    *_, verdict = reports.verdicts(report_of(direct=run_of(), squid=run))
+    *_, verdict = judges.verdicts(report_of(direct=run_of(), squid=run))
     assert verdict.claim == "machine: has time for all of it"
     assert verdict.value == f"{100 * busy:.1f} % busy, {late_s:.2f} s late"
     assert verdict.holds == holds
@@ -523,7 +525,7 @@ def test_a_busy_machine_spoils_what_is_measured(busy: float, late_s: float, *, h
 
 def test_a_short_form_has_limits_of_its_own() -> None:
     short = replace(ALL, scenario=ALL.scenario.scaled(1 / 6))
-    full, shorter = ({each.claim: each.limit for each in reports.verdicts(each)} for each in (ALL, short))
+    full, shorter = ({each.claim: each.limit for each in judges.verdicts(each)} for each in (ALL, short))
     assert full["DIRECT: healthy deliveries collapse"] == "below 50.0 % of all healthy"
     assert shorter["DIRECT: healthy deliveries collapse"] == "below 75.0 % of all healthy"
     assert shorter["TUNED: sick endpoints are left alone"] == "at least 75.0 % fewer calls"
@@ -531,38 +533,38 @@ def test_a_short_form_has_limits_of_its_own() -> None:
 
 def test_the_results_are_written_between_their_marks() -> None:
     before = "head\n<!-- results -->\nstale\n<!-- end of results -->\nfoot\n"
-    after = reports.page(ALL, before)
+    after = pages.page(ALL, before)
     assert after.startswith(
         "head\n<!-- results -->\n\nPlayed on 2026-01-31 with 2 cores, Python 3.11.2, celery"
     )
     assert "| 62.5 % busy, 0.12 s late | yes |" in after
-    assert reports.tables(ALL) in after
+    assert pages.tables(ALL) in after
     assert after.count("| yes |\n") == 14
     assert after.endswith("\n<!-- end of results -->\nfoot\n")
     assert "stale" not in after
-    assert reports.page(ALL, after) == after
-    assert "| **no** |\n" in reports.page(report_of(tuned=ours(recovery_s=None)), before)
+    assert pages.page(ALL, after) == after
+    assert "| **no** |\n" in pages.page(report_of(tuned=ours(recovery_s=None)), before)
 
 
 @pytest.mark.parametrize("marks", [0, 2])
 def test_a_page_with_no_one_place_for_the_results(marks: int) -> None:
     with pytest.raises(ValueError, match=f"{marks} places"):
-        reports.page(ALL, "<!-- results -->\n<!-- end of results -->\n" * marks)
+        pages.page(ALL, "<!-- results -->\n<!-- end of results -->\n" * marks)
 
 
 def test_all_is_written_into_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "new"
-    reports.write(ALL, folder)
+    pages.write(ALL, folder)
     text = (folder / "isolation.json").read_text(encoding="utf-8")
     assert text == reports.to_json(ALL)
-    assert (folder / "isolation.svg").read_text(encoding="utf-8") == reports.draw(ALL)
+    assert (folder / "isolation.svg").read_text(encoding="utf-8") == pages.draw(ALL)
     written = (folder / "isolation.md").read_text(encoding="utf-8")
-    assert reports.tables(ALL) in written
+    assert pages.tables(ALL) in written
     (folder / "isolation.md").write_text(f"# By hand\n\n{written}", encoding="utf-8")
-    reports.write(report_of(), folder)
+    pages.write(report_of(), folder)
     renewed = (folder / "isolation.md").read_text(encoding="utf-8")
     assert renewed.startswith("# By hand\n\n<!-- results -->\n")
-    assert reports.tables(ALL) not in renewed
+    assert pages.tables(ALL) not in renewed
 
 
 # The chart.
@@ -577,7 +579,7 @@ def kinds(svg: str) -> list[str]:
 
 
 def test_the_chart_has_a_lane_for_each_way() -> None:
-    svg = reports.draw(ALL)
+    svg = pages.draw(ALL)
     for run in ALL.runs.values():
         assert texts(svg).count(run.label) == 1
     assert "10 %, 100 % within 1 s" in texts(svg)
@@ -594,7 +596,7 @@ def test_the_chart_has_a_lane_for_each_way() -> None:
 
 
 def test_the_chart_shows_who_is_sick() -> None:
-    svg = reports.draw(ALL)
+    svg = pages.draw(ALL)
     # One for each of three, and the five times of the flapping one.
     assert kinds(svg).count("sick") == 8
     assert texts(svg).count("well") == 4
@@ -603,10 +605,10 @@ def test_the_chart_shows_who_is_sick() -> None:
 
 def test_nobody_is_shown_sick_or_well_beyond_the_end() -> None:
     # The flapping one would fall sick a third time in the moment of the end.
-    assert kinds(reports.draw(replace(ALL, scenario=SCENARIO))).count("sick") == 5
+    assert kinds(pages.draw(replace(ALL, scenario=SCENARIO))).count("sick") == 5
     # And here it is well again a hair before it, as a sixth of three minutes is no round number.
     scenario = Scenario().scaled(1 / 6)
-    assert texts(reports.draw(replace(ALL, scenario=scenario))).count("well") == 4
+    assert texts(pages.draw(replace(ALL, scenario=scenario))).count("well") == 4
 
 
 def tops(svg: str, kind: str) -> list[float]:
@@ -618,7 +620,7 @@ def tops(svg: str, kind: str) -> list[float]:
 
 @pytest.mark.parametrize("scale", [0.1, 1, 100])
 def test_the_height_of_a_lane_is_its_throughput(scale: float) -> None:
-    svg = reports.draw(
+    svg = pages.draw(
         report_of(
             all_healthy=run_of(timeline=(50.0 * scale, 100.0 * scale)),
             direct=run_of(timeline=(0.0, 25.0 * scale)),
@@ -642,14 +644,14 @@ def test_the_height_of_a_lane_is_its_throughput(scale: float) -> None:
     ids=["nothing", "no-timeline", "no-delivery", "short"],
 )
 def test_the_chart_of_little(found: Report) -> None:
-    assert set(kinds(reports.draw(found))) >= {"sick"}
-    assert "grey: while all are healthy" not in texts(reports.draw(report_of(tuned=ours())))
+    assert set(kinds(pages.draw(found))) >= {"sick"}
+    assert "grey: while all are healthy" not in texts(pages.draw(report_of(tuned=ours())))
 
 
 def test_words_in_labels_are_escaped() -> None:
     report = report_of(tuned=ours())
     report = replace(report, runs={"tuned": replace(report.runs["tuned"], label="a < b & c")})
-    assert "a < b & c" in texts(reports.draw(report))
+    assert "a < b & c" in texts(pages.draw(report))
 
 
 # The page.
@@ -658,8 +660,8 @@ def test_words_in_labels_are_escaped() -> None:
 def test_the_page_and_its_picture_say_what_the_json_says() -> None:
     report = reports.from_json((DOCS / "isolation.json").read_text(encoding="utf-8"))
     text = (DOCS / "isolation.md").read_text(encoding="utf-8")
-    assert text == reports.page(report, text), "write the report of a run into docs, and look at it"
-    assert (DOCS / "isolation.svg").read_text(encoding="utf-8") == reports.draw(report)
+    assert text == pages.page(report, text), "write the report of a run into docs, and look at it"
+    assert (DOCS / "isolation.svg").read_text(encoding="utf-8") == pages.draw(report)
     assert "(isolation.svg)" in text
 
 

@@ -20,9 +20,10 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import NoReturn
 
-from isolation import ours, report
+from isolation import ours, page, report
 from isolation.run import Played, Round
 from isolation.scenario import Scenario
+from isolation.verdicts import verdicts
 from isolation.ways import Way, ways
 
 from proxy.control import config
@@ -146,11 +147,11 @@ def main() -> int:
             # As it is read back, so that nothing told here differs from what is written; and told even if the
             # rest cannot be played.
             found = report.from_json(report.to_json(_report(scenario, chosen, played)))
-            sys.stdout.write(report.results(found))
+            sys.stdout.write(page.results(found))
     if wanted.is_whole:
-        report.write(found, _DOCS)
+        page.write(found, _DOCS)
         sys.stdout.write("Written: docs/isolation.json, docs/isolation.svg and docs/isolation.md\n")
-    return 0 if all(verdict.holds for verdict in report.verdicts(found)) else 1
+    return 0 if all(verdict.holds for verdict in verdicts(found)) else 1
 
 
 def _end(number: int, _frame: object) -> NoReturn:
