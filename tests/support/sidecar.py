@@ -17,14 +17,30 @@ SETTINGS = Settings(
 )
 
 
-@dataclass
 class Clock:
-    """The proxy's time, which stands still unless the test moves it."""
+    """The proxy's time, which stands still unless the test moves it.
 
-    now: float = 1000.0
+    Attributes:
+        on_move: is told each new time. A proxy looks at its clock ten times a second, and what begins between
+            two looks began at the first of them: untold, what begins behind a leap would seem to be as old as
+            that is long.
+    """
+
+    def __init__(self) -> None:
+        self._now = 1000.0
+        self.on_move: Callable[[float], None] = lambda _now: None
+
+    @property
+    def now(self) -> float:
+        return self._now
+
+    @now.setter
+    def now(self, now: float) -> None:
+        self._now = now
+        self.on_move(now)
 
     def __call__(self) -> float:
-        return self.now
+        return self._now
 
 
 @dataclass
