@@ -21,6 +21,7 @@ from proxy.core.outcome import CONNECTION_KINDS, EFFECTS, NEUTRAL, SILENT_KINDS,
 from proxy.core.overrides import Force, Override
 from proxy.core.policy import CircuitPolicy, Mode
 from proxy.core.ramp import Ramp
+from proxy.core.record import MEANINGS, Record
 from proxy.core.refusals import (
     CIRCUIT_FORCED_OPEN,
     CIRCUIT_HALF_OPEN,
@@ -59,15 +60,17 @@ class Circuit:
         listener: called after each transition; it must not raise.
 
     Attributes:
+        changed_at: when it made its last transition, in monotonic seconds; may be before the process began.
         due: when time makes the next transition due; for ever while it waits for calls.
         in_flight: exchanges that have a seat, settled ones included until they end.
         level: see `escalation.py`; since it falls with time, it is as of the last transition.
+        spread: when refused calls are told to come back; None while it is closed.
         touched: when it was last asked or changed; what nobody touches may be forgotten.
     """
 
     __slots__ = (
-        "_changed_at", "_draw", "_evidence", "_listener", "_open_s_so_far", "_probes", "_ramp", "_spread",
-        "_totals", "due", "generation", "host", "in_flight", "key", "level", "override", "policy", "scope",
+        "_draw", "_evidence", "_listener", "_open_s_so_far", "_probes", "_ramp", "_totals", "changed_at",
+        "due", "generation", "host", "in_flight", "key", "level", "override", "policy", "scope", "spread",
         "state", "tally", "touched",
     )  # fmt: skip
 
@@ -100,8 +103,8 @@ class Circuit:
         self._evidence = Evidence(policy.window)
         self._probes = Probes()
         self._ramp: Ramp | None = None
-        self._spread: Spread | None = None
-        self._changed_at = now
+        self.spread: Spread | None = None
+        self.changed_at = now
         self._open_s_so_far = 0.0
 
     def __repr__(self) -> str:
@@ -164,7 +167,7 @@ class Circuit:
 
     def open_seconds(self, now: float) -> float:
         """For how long it has been open in all its life; an opening that is over does not go on."""
-        open_s = min(now, self.due) - self._changed_at if self.state is _OPEN else 0.0
+        open_s = min(now, self.due) - self.changed_at if self.state is _OPEN else 0.0
         return self._open_s_so_far + max(0.0, open_s)
 
     # Asking.
@@ -192,11 +195,11 @@ class Circuit:
         self._totals.add_rejected(reason, enforced=enforced)
         if reason == CIRCUIT_RAMPING and self._ramp is not None:
             self._ramp.count(now, passed=False)
-        if self._spread is None or reason == TOO_MANY_IN_FLIGHT:
+        if self.spread is None or reason == TOO_MANY_IN_FLIGHT:
             return 0.0
         # Without an end all wait from their own calls on, and so return as they came.
         is_endless = self.state is _OPEN and self.due == FOREVER
-        return 0.0 if is_endless else self._spread.next_s()
+        return 0.0 if is_endless else self.spread.next_s()
 
     def seat(self, exchange: Exchange, now: float) -> Seat:
         """Takes a call in; `refusal` has said that it may pass."""
@@ -366,6 +369,20 @@ class Circuit:
             # What was let through without being asked for, or is no longer to count, must not be booked.
             self._begin_generation()
 
+    def resume(self, record: Record, now: float) -> None:
+        """Has a new circuit go on where one of an earlier process was; no transition, so nobody is told."""
+        self.state, force = MEANINGS[record.state]
+        self.level = escalation.bounded(self.policy, record.level)
+        self.changed_at = now - record.since_s
+        self.due = FOREVER if record.left_s is None else now + record.left_s
+        if force is not None:
+            self.override = Override(force, self.due, record.note)
+        if self.state is not _CLOSED:
+            self.spread = Spread(record.spread_s)
+        if self.state is _OPEN:
+            # For so long it was open before; that was counted by the earlier process.
+            self._open_s_so_far = self.changed_at - now
+
     def _end_override(self, at: float) -> None:
         self.override = None
         self._change(Trigger.OVERRIDE_ENDED, None, at)
@@ -379,7 +396,7 @@ class Circuit:
     def _change(self, trigger: Trigger, cause: Outcome | None, at: float) -> None:
         """Makes a transition, and tells it; the last thing that any operation does."""
         from_state = self.state
-        since_s = at - self._changed_at
+        since_s = at - self.changed_at
         if from_state is _OPEN:
             self._open_s_so_far += since_s
         elif from_state is _CLOSED:
@@ -389,7 +406,7 @@ class Circuit:
         self._begin_generation()
         self._evidence.clear()
         self._ramp = None
-        self._changed_at = at
+        self.changed_at = at
         self.touched = max(self.touched, at)
         self.due = FOREVER
         if self.override is not None:
@@ -402,9 +419,9 @@ class Circuit:
         if self.state is _OPEN:
             # An operator's word may stand for a day, of which no share is to be waited for.
             length_s = self.due - at if self.override is None else min(self.due - at, self.policy.open_max)
-            self._spread = Spread(length_s * self.policy.retry_spread)
+            self.spread = Spread(length_s * self.policy.retry_spread)
         elif self.state is _CLOSED:
-            self._spread = None
+            self.spread = None
         transition = Transition(
             key=self.key,
             scope=self.scope,

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from proxy.core.address import canonical
+from proxy.core.escalation import longest_s
 from proxy.core.host import normalised
 from proxy.core.https import HttpsMode, Tls
 from proxy.core.policy import LEASE_MARGIN_S, CircuitPolicy, Dns, Limits, Listen, Settings, Timeouts
@@ -101,7 +102,7 @@ def _circuit_conflicts(
         parts = f"timeouts.dns, connect, tls and head and {LEASE_MARGIN_S:g} s"
         why = "a shorter lease would fail probes that are within their timeouts"
         yield f"{prefix}circuit.probe_lease", f"expected at least {timeouts.lease_s:g} s ({parts}): {why}"
-    longest_open_s = circuit.open_max * (1 + circuit.open_jitter)
+    longest_open_s = longest_s(circuit)
     if limits.circuit_idle <= longest_open_s:
         key = f"{prefix}circuit.open_max" if prefix else "limits.circuit_idle"
         least = f"circuit.open_max x (1 + circuit.open_jitter), {longest_open_s:g} s"

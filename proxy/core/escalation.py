@@ -18,6 +18,11 @@ def base_s(policy: CircuitPolicy, level: int) -> float:
         return policy.open_max
 
 
+def longest_s(policy: CircuitPolicy) -> float:
+    """How long an opening can last that no upstream has asked for, in seconds."""
+    return policy.open_max * (1 + policy.open_jitter)
+
+
 def raised(policy: CircuitPolicy, level: int) -> int:
     """The level of the next opening; it stops where a further one would last no longer."""
     return bounded(policy, level + 1)

@@ -11,7 +11,7 @@ from proxy.core.acl import NOWHERE, Acl, Indexes, OwnListeners
 from proxy.core.host_pattern import HostPatterns
 from proxy.core.https import HttpsMode, Tls
 from proxy.core.policy import CircuitPolicy, OpenAction, Seconds, Settings, Timeouts, Upstream
-from proxy.core.target import Target
+from proxy.core.target import Target, from_circuit
 
 # Peers choose the hosts. Beyond so many the memory starts anew: what it holds is cheap to find again.
 MAX_REMEMBERED = 4096
@@ -101,6 +101,15 @@ class Policies:
             found = self._found.get((host, port))
             pair = self._look(host, port) if found is None else found
         return pair.internal if is_internal else pair.open
+
+    def of_circuit(self, key: str) -> UpstreamPolicy:
+        """The settings of a host, by the key of its circuit.
+
+        Raises:
+            ValueError: no host has a circuit of this key.
+        """
+        target = from_circuit(key)
+        return self.of(target.host, target.port, is_internal=target.is_internal)
 
     def _look(self, host: str, port: int) -> _Pair:
         place = self._patterns.first(host, port)

@@ -21,6 +21,7 @@ from proxy.core.listeners import Listener, Listeners, OnFault
 from proxy.core.overrides import Force
 from proxy.core.permit import Permit
 from proxy.core.policy import CircuitPolicy, Limits, Mode
+from proxy.core.record import Record
 from proxy.core.refusals import refused
 from proxy.core.states import State, Transition
 from proxy.core.tally import Tally
@@ -311,17 +312,36 @@ class Circuits:
             circuit.reset(now)
         return circuit
 
+    def resume(self, record: Record, policy: CircuitPolicy, now: float) -> bool:
+        """Takes in a circuit of an earlier process, where there is room without evicting any; tells nobody.
+
+        Returns:
+            Whether it is in the table now.
+        """
+        self._hear(now)
+        if record.key in self._table or len(self._table) >= self.limits.max_circuits:
+            return False
+        circuit = self._new(record.key, record.host, policy, now)
+        if circuit is None:
+            return False
+        circuit.resume(record, now)
+        self._file(circuit)
+        return True
+
     def _changed(self, circuit: Circuit, transition: Transition) -> None:
         """Files a circuit after a transition, and has the listeners told."""
-        key = circuit.key
-        if self._table.get(key) is circuit:
-            self._at_rest.pop(key, None)
-            if circuit.is_at_rest:
-                self._rest(circuit)
-            elif circuit.state is not State.CLOSED:
-                self._abandoned.add(circuit)
-            self._forced.pop(key, None)
-            if circuit.override is not None and circuit.due < FOREVER:
-                self._forced[key] = circuit
-            self._override_ends = min((forced.due for forced in self._forced.values()), default=FOREVER)
+        if self._table.get(circuit.key) is circuit:
+            self._file(circuit)
         self._listeners.tell(transition)
+
+    def _file(self, circuit: Circuit) -> None:
+        key = circuit.key
+        self._at_rest.pop(key, None)
+        if circuit.is_at_rest:
+            self._rest(circuit)
+        elif circuit.state is not State.CLOSED:
+            self._abandoned.add(circuit)
+        self._forced.pop(key, None)
+        if circuit.override is not None and circuit.due < FOREVER:
+            self._forced[key] = circuit
+        self._override_ends = min((forced.due for forced in self._forced.values()), default=FOREVER)

@@ -18,16 +18,19 @@ class Spread:
 
     Args:
         width_s: by how much later than its end a call is told to come back at most; >= 0.
+
+    Attributes:
+        width_s: the same.
     """
 
-    __slots__ = ("_told", "_width_s")
+    __slots__ = ("_told", "width_s")
 
     def __init__(self, width_s: float) -> None:
-        self._width_s = width_s
+        self.width_s = width_s
         self._told = 0
 
     def next_s(self) -> float:
         """By how much later than the end the next call is told to come back, from 0 to below the width."""
-        later_s = self._width_s * (self._told * _GOLDEN % 1.0)
+        later_s = self.width_s * (self._told * _GOLDEN % 1.0)
         self._told += 1
         return later_s

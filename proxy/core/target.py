@@ -15,6 +15,7 @@ from proxy.core.host import normalised, split
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _PORT = re.compile(r":[0-9]*\Z")
+_INTERNAL = "+internal"
 _ORIGIN = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?]*)")
 # Dispatchers call the same URLs again and again. Peers choose them, so what is remembered is bounded.
 _LONGEST_REMEMBERED = 256
@@ -59,7 +60,7 @@ class Target(NamedTuple):
     @property
     def circuit(self) -> str:
         """The key of its host's circuit, and the name that logs and metrics use."""
-        return f"{self.host_port}+internal" if self.is_internal else self.host_port
+        return f"{self.host_port}{_INTERNAL}" if self.is_internal else self.host_port
 
 
 def from_absolute_form(request_target: str, method: str) -> Target:
@@ -113,6 +114,22 @@ def from_authority_form(request_target: str) -> Target:
     """
     host, port = host_and_port(request_target, None)
     return Target("", host, port, "", request_target)
+
+
+def from_circuit(key: str) -> Target:
+    """Names what the circuit of a host is for, as a tunnel to it would be named; undoes `Target.circuit`.
+
+    Raises:
+        ValueError: no target has a circuit of this key.
+    """
+    authority = key.removesuffix(_INTERNAL)
+    try:
+        target = from_authority_form(authority)._replace(is_internal=authority != key)
+    except HttpRequestError as error:
+        raise ValueError(str(error)) from error
+    if target.circuit != key:
+        raise ValueError("the host is written in another way")
+    return target
 
 
 def _parts_of(origin: str) -> tuple[str, str, int, str]:

@@ -272,6 +272,17 @@ def test_an_internal_target_stays_internal() -> None:
         assert policy is not ORIGINATED.of(target.host, target.port)
 
 
+def test_the_settings_of_a_circuit_are_found_by_its_key() -> None:
+    policies = Policies(Settings(upstreams=(entry("a.example.com:80", {"open": Seconds(1)}),)))
+    assert policies.of_circuit("a.example.com:80") is policies.of("a.example.com", 80)
+    assert policies.of_circuit("a.example.com:80+internal") is policies.of(
+        "a.example.com", 80, is_internal=True
+    )
+    assert policies.of_circuit("[::1]:80") is policies.general
+    with pytest.raises(ValueError, match="port"):
+        policies.of_circuit("a.example.com")
+
+
 def test_what_is_excluded_is_tunnelled_and_keeps_all_else() -> None:
     intercepted = over_tls("*.example", HttpsMode.INTERCEPT, ca="private.pem")
     originated = over_tls("*.net", HttpsMode.ORIGINATE)

@@ -249,8 +249,8 @@ MUTANTS = [
     Mutant(
         "half-open tells all to come back at once",
         BREAKER,
-        "        elif self.state is _CLOSED:\n            self._spread = None",
-        "        else:\n            self._spread = None",
+        "        elif self.state is _CLOSED:\n            self.spread = None",
+        "        else:\n            self.spread = None",
         "test_breaker.py::a_probe_that_hangs",
     ),
     Mutant(
@@ -347,6 +347,34 @@ MUTANTS = [
         "            if (reason := circuit.refusal(now)) is not None:",
         "            if circuit is at_endpoint and at_host:\n                at_host.seat(exchange, now)\n"
         "            if (reason := circuit.refusal(now)) is not None:",
+    ),
+    Mutant(
+        "a restart gives an opening all its time again",
+        "record.py",
+        "left_s = self.left_s - elapsed_s",
+        "left_s = self.left_s",
+        "test_snapshot.py::a_dead_upstream_is_not_forgotten",
+    ),
+    Mutant(
+        "a clock that is set back lengthens an opening",
+        "snapshot.py",
+        "max(0.0, elapsed_s)",
+        "elapsed_s",
+        "test_snapshot.py::set_back",
+    ),
+    Mutant(
+        "a restart forgets what is half-open",
+        "record.py",
+        "is_stale = not self.is_forced and elapsed_s > policy.open_max",
+        "is_stale = not self.is_forced",
+        "test_snapshot.py::half_open_lets_a_probe_through",
+    ),
+    Mutant(
+        "the table does not know when a restored override ends",
+        REGISTRY,
+        "        circuit.resume(record, now)\n        self._file(circuit)",
+        "        circuit.resume(record, now)",
+        "test_snapshot.py::overrides_stand_until_they_end",
     ),
 ]
 # One run of pytest for each; the next is tried if all tests of one have passed.
