@@ -19,12 +19,13 @@ from proxy.control.access_log import AccessLog
 from proxy.control.admin import application
 from proxy.control.credentials_file import CredentialsFile
 from proxy.control.metrics import Metrics
+from proxy.control.state_file import StateFile
 from proxy.core.acl import OwnListeners
 from proxy.core.budget import descriptors, fitted
 from proxy.core.errors import Draining
 from proxy.core.exchange import Entry, Exchange
 from proxy.core.policies import Policies
-from proxy.core.policy import Endpoint, Settings
+from proxy.core.policy import CircuitPolicy, Endpoint, Settings
 from proxy.core.registry import Circuits
 from proxy.core.routes import Routes
 from proxy.wire.deadlines import Deadlines
@@ -61,6 +62,7 @@ class Sidecar:
     Args:
         settings: the configuration.
         clock: monotonic seconds.
+        wall_clock: seconds since 1970, for what is kept over a restart.
         draw: a number from 0 to 1 at random, for the jitter of openings.
         on_exchange: told of each exchange at its end, beside metrics and log; must not raise.
 
@@ -73,6 +75,7 @@ class Sidecar:
         settings: Settings,
         *,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
         draw: Callable[[], float] = random.random,
         on_exchange: Callable[[Exchange], None] | None = None,
     ) -> None:
@@ -90,6 +93,9 @@ class Sidecar:
         )
         self._own = OwnListeners(is_local)
         self._policies = Policies(settings, self._own)
+        self._state = None
+        if settings.state_file is not None:
+            self._state = StateFile(settings.state_file, self.circuits, self._circuit_policy, wall_clock)
         self._resolver = Resolver(settings.dns, self._policies.longest_dns_s, clock)
         dialer = Dialer(self._resolver, clock, files.upstream_tls(self._policies.tls))
         self.pool = Pool(dialer, clock, settings.limits, settings.timeouts.upstream_idle)
@@ -198,6 +204,9 @@ class Sidecar:
                     bound.append(listening.getsockname())
             # Before the first client comes: that one may not call us either.
             self._own.ports = frozenset(int(address[1]) for address in bound)
+            # Nor what was dead before. And not sooner: where the addresses are taken, the file is another's.
+            if self._state is not None:
+                self._state.restore(self._clock())
             for key, server in self._servers.items():
                 with _listening(key, endpoints[key]):
                     await server.start_serving()
@@ -244,6 +253,8 @@ class Sidecar:
             self._leaves.close()
         await self._admin.cleanup()
         await self._resolver.close()
+        if self._state is not None:
+            await self._state.close(self._clock())
 
     def _tick(self, now: float) -> None:
         self.clients.sweep(now)
@@ -251,6 +262,11 @@ class Sidecar:
         self.circuits.advance(now)
         if self._credentials is not None:
             self._credentials.look(now)
+        if self._state is not None:
+            self._state.look(now)
+
+    def _circuit_policy(self, key: str) -> CircuitPolicy:
+        return self._policies.of_circuit(key).circuit
 
     def _report(self, exchange: Exchange, now: float) -> None:
         self.metrics.observe(exchange, now)

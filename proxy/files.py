@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from proxy.control import credentials_file, log
+from proxy.control import credentials_file, log, state_file
 from proxy.control.config import ConfigError, Fault
 from proxy.core.https import HttpsMode, Tls
 from proxy.core.policies import Policies
@@ -29,6 +29,8 @@ def check(settings: Settings) -> None:
     """
     if settings.listen.credentials_file is not None:
         credentials_file.read(settings.listen.credentials_file)
+    if settings.state_file is not None:
+        state_file.check(settings.state_file)
     upstream_tls(Policies(settings).tls)
     if _is_to_intercept(settings):
         _require_extra()

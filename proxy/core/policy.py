@@ -297,7 +297,11 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The whole configuration."""
+    """The whole configuration.
+
+    Attributes:
+        state_file: what keeps the circuits that are not closed over a restart; None keeps them nowhere.
+    """
 
     version: Annotated[int, Range(least=1, most=1)] = 1
     name: str | None = None
@@ -314,4 +318,5 @@ class Settings:
     log: Log = field(default_factory=Log)
     drain: Drain = field(default_factory=Drain)
     open_action: OpenAction = OpenAction.RESPOND
+    state_file: str | None = None
     via: bool = True

@@ -110,6 +110,8 @@ ACCEPTED: list[tuple[str, Settings]] = [
     ("name: on", Settings(name="on")),
     ("name: true", Settings(name="true")),
     ("via: false", Settings(via=False)),
+    ("state_file: null", Settings()),
+    ("state_file: state.json", Settings(state_file="state.json")),
     ("listen: {proxy: 127.0.0.1:0}", Settings(listen=Listen(proxy=Endpoint("127.0.0.1", 0)))),
     ("listen: {proxy: '[::1]:65535'}", Settings(listen=Listen(proxy=Endpoint("::1", 65535)))),
     ("listen: {proxy: '[0:0::0:1]:1'}", Settings(listen=Listen(proxy=Endpoint("::1", 1)))),
