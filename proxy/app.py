@@ -8,7 +8,7 @@ import secrets
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 
 from aiohttp import web
@@ -22,7 +22,6 @@ from proxy.control.metrics import Metrics
 from proxy.control.state_file import StateFile
 from proxy.core.acl import OwnListeners
 from proxy.core.budget import descriptors, fitted
-from proxy.core.errors import Draining
 from proxy.core.exchange import Entry, Exchange
 from proxy.core.policies import Policies
 from proxy.core.policy import CircuitPolicy, Endpoint, Settings
@@ -31,6 +30,7 @@ from proxy.core.routes import Routes
 from proxy.wire.deadlines import Deadlines
 from proxy.wire.descriptors import raise_limit
 from proxy.wire.dialer import Dialer
+from proxy.wire.drain import drained, ended
 from proxy.wire.forward import Forwarding
 from proxy.wire.handler import Handler
 from proxy.wire.heads import Heads
@@ -43,13 +43,13 @@ from proxy.wire.resolver import Resolver
 from proxy.wire.tunnels import Tunnels
 from proxy.wire.vanished import notice
 
+# The signals that end the process.
+ENDINGS = (signal.SIGTERM, signal.SIGINT)
 # An exchange leaves no cyclic garbage behind, so there is little to find; by default it would be looked for
 # with every tenth request, among all that 64 clients have under way.
 _GC_THRESHOLDS = (10_000, 20, 50)
-# How often drain looks whether it is done.
-_DRAIN_TICK_S = 0.05
-# How long the exchanges that are cut at the end have to write their last answer.
-_LAST_WORDS_S = 1.0
+# How long what is still at work at the end has, at the admin server and in aiohttp; either takes it twice.
+_LEFTOVERS_S = 0.5
 
 
 class ListenError(Exception):
@@ -140,7 +140,7 @@ class Sidecar:
             application(self.metrics, self._readiness),
             handle_signals=False,
             access_log=None,
-            shutdown_timeout=_LAST_WORDS_S,
+            shutdown_timeout=_LEFTOVERS_S,
         )
 
     def _listener(self, routes: Routes | None) -> Listener:
@@ -216,42 +216,27 @@ class Sidecar:
         self.deadlines.start()
 
     async def drain(self) -> None:
-        """Waits until nothing is in flight and nothing has begun for `drain.quiet`, or `drain.timeout`.
+        """Waits until nothing is under way, or for `drain.timeout`.
 
         New requests are still taken: whoever sends them has not yet noticed that we are going.
         """
         self._draining = True
-        now = quiet_since = self._clock()
-        deadline = now + self.settings.drain.timeout
-        seen = self.handler.begun
-        # What is in flight is looked at first, since `quiet` may be 0.
-        while now < deadline and (self.handler.in_flight or now - quiet_since < self.settings.drain.quiet):
-            await asyncio.sleep(_DRAIN_TICK_S)
-            now = self._clock()
-            if self.handler.in_flight or self.handler.begun != seen:
-                quiet_since = now
-                seen = self.handler.begun
+        await drained(self.handler, self.clients, self.settings.drain, self._clock)
 
     async def stop(self) -> None:
         """Ends everything: what has no answer yet gets 503 `draining`, what has begun is cut."""
         self._draining = True
-        self.handler.is_stopping = True
-        for server in self._servers.values():
-            server.close()
-        # Idle clients go, and no client's next request begins.
+        servers = self._servers.values()
+        # At the same time, since either may take a second.
+        await asyncio.gather(
+            self._admin.cleanup(), ended(servers, self.handler, self.clients, self.deadlines)
+        )
         for listener in self.listeners.values():
-            listener.pre_shutdown()
-        self.deadlines.fail_all(Draining("the proxy is shutting down"))
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self.handler.idle(), _LAST_WORDS_S)
-        self.clients.end_lingering()
-        for listener in self.listeners.values():
-            await listener.shutdown(_LAST_WORDS_S)
+            await listener.shutdown(_LEFTOVERS_S)
         self.deadlines.stop()
         self.pool.close()
         if self._leaves is not None:
             self._leaves.close()
-        await self._admin.cleanup()
         await self._resolver.close()
         if self._state is not None:
             await self._state.close(self._clock())
@@ -296,7 +281,7 @@ async def run(settings: Settings) -> None:
         (at_once if stopping.is_set() else stopping).set()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ENDINGS:
         loop.add_signal_handler(number, stop)
     available = raise_limit()
     limits, clamped = fitted(settings.limits, available)
@@ -319,6 +304,10 @@ async def run(settings: Settings) -> None:
     for task in (draining, forced):
         task.cancel()
     await sidecar.stop()
+    for number in ENDINGS:
+        # It has ended: one more must not make its exit code that of a process which was killed.
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
     log.stopped()
 
 

@@ -4,15 +4,17 @@ import argparse
 import asyncio
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 import uvloop
 
 from proxy import __version__
-from proxy.app import ListenError, run
+from proxy.app import ENDINGS, ListenError, run
 from proxy.control.config import ConfigError, load
 from proxy.core.credentials import NAME_NOUN, is_name, line_of
 from proxy.core.egress import AllowedAddresses
@@ -42,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: str = arguments.command
     try:
         if command == "run":
+            _end_by_signal()
             settings = _load(arguments.config, arguments.egress)
             return _run(settings)
         if command == "check":
@@ -101,6 +104,19 @@ def _parser() -> argparse.ArgumentParser:
 def _load(path: Path | None, egress: str | None) -> Settings:
     flags = {} if egress is None else {"egress.addresses": egress}
     return load(path, os.environ, flags)
+
+
+def _end_by_signal() -> None:
+    """Ends the process in order while there is nothing to drain yet.
+
+    Without a handler the first process of a container would not hear of a SIGTERM at all.
+    """
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    for number in ENDINGS:
+        signal.signal(number, end)
 
 
 def _run(settings: Settings) -> int:

@@ -72,6 +72,8 @@ class Call:
         request = self.request
         if not self.is_http_1_1 or not request.keep_alive or self.head.has(b"upgrade"):
             return False
+        if self.client.is_draining:
+            return False
         body = self.exchange.body
         if request.content.is_eof():
             # It has all arrived, read or not. aiohttp hides the trailers of a request, and takes the last of
@@ -80,3 +82,13 @@ class Call:
             return body.framing is not _CHUNKED or self.client.ends_with_chunks
         outstanding = body.length - request.content.total_bytes
         return body.framing is _LENGTH and outstanding <= MAX_DISCARDED and not self.head.has(b"expect")
+
+    @property
+    def may_send_on(self) -> bool:
+        """Whether bytes may still come behind the last answer, so that closing at once could lose it that.
+
+        RFC 9112 section 9.6: what comes on a closed connection is answered by a reset, which "might erase the
+        client's unacknowledged input buffers". Of a drain a client knows only by its answer, before which it
+        may have sent its next request.
+        """
+        return not self.request.content.is_eof() or self.client.is_draining

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import StreamReader, web
 
-from proxy.core.errors import ClientTimeout, HeadTooLarge, TargetTooLong
+from proxy.core.errors import ClientTimeout, HeadTooLarge, ProxyError, TargetTooLong
 from proxy.core.exchange import Exchange
 from proxy.wire.reading import Door
 from proxy.wire.request_bytes import ChunkedEnd, RequestBytes
 from proxy.wire.roles import Line, Neighbours, Origin, TunnelClient, TunnelSink
 from proxy.wire.unparsed import unparsed
-from proxy.wire.unsent import keep_little, unsent
+from proxy.wire.unsent import is_writing, keep_little, unsent
 from proxy.wire.vanished import reset
 from proxy.wire.written import CLOSE
 
@@ -127,6 +127,26 @@ class ClientConnection(web.RequestHandler):
     def ends_with_chunks(self) -> bool:
         """Whether all that it has sent ends with the chunked content of this exchange, without trailers."""
         return self._chunks is not None and self._chunks.is_clean
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether its next answer is its last, as the process is about to end."""
+        return self._clients.is_draining
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether it has not taken all that was written."""
+        return is_writing(self._own_transport)
+
+    def is_resting(self, since: float) -> bool:
+        """Whether its exchange is a tunnel in which nothing has been under way since then."""
+        return self._exchange is not None and self.tunnel is not None and self.tunnel.is_idle(since)
+
+    @property
+    def may_lose_answer(self) -> bool:
+        """Whether closing now could lose the client its last answer: it is not sent, or more is coming."""
+        is_sending = self._in_head or self._rest is not None
+        return self.is_writing or (self._lingering is not None and is_sending)
 
     @property
     def is_lingering(self) -> bool:
@@ -267,6 +287,26 @@ class ClientConnection(web.RequestHandler):
         if not self._lingering.done():
             self._lingering.set_result(None)
         self.force_close()
+
+    def dismiss(self, error: ProxyError) -> None:
+        """Ends a connection without an exchange, as nothing more is read; what was read is answered.
+
+        Args:
+            error: what one in the middle of a head is told.
+        """
+        if self._exchange is not None or self._lingering is not None:
+            return
+        if self._in_head:
+            self._line.turn_away(self, error)
+        elif self._rest is not None:
+            self.linger()
+        else:
+            self.force_close()
+
+    def abort(self) -> None:
+        """Ends the connection at once, whatever is under way or waits to be sent."""
+        if self._own_transport is not None:
+            self._own_transport.abort()
 
     # Called by the transport and by aiohttp.
 

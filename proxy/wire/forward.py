@@ -264,7 +264,7 @@ class _Relay:
         exchange.wait_over(now)
         if keep:
             return KEEP
-        return CLOSE if call.request.content.is_eof() else LINGER
+        return LINGER if call.may_send_on else CLOSE
 
     async def _relay_content(self, body: Body, now: float) -> None:
         """Passes the content on that has not arrived together with the head."""

@@ -58,7 +58,8 @@ class Handler:
 
     Attributes:
         in_flight: exchanges on the line now.
-        begun: how many have been admitted so far, for drain; who calls an open circuit does not hold it.
+        begun: how many have been admitted so far.
+        carried: how many of those have ended, but for those that were refused all the same.
         is_stopping: whether no exchange may begin any more.
     """
 
@@ -84,9 +85,8 @@ class Handler:
         self._clock = clock
         self.in_flight = 0
         self.begun = 0
+        self.carried = 0
         self.is_stopping = False
-        self._idle = asyncio.Event()
-        self._idle.set()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Walks the line with one request."""
@@ -101,10 +101,10 @@ class Handler:
         client.exchange_begins(exchange, request.content)
         self.in_flight += 1
         try:
-            if self.is_stopping:
-                raise Draining("the proxy is shutting down")  # noqa: TRY301 -- answered where all others are
             target, policy = self._policies.find(naming.name(call))
             exchange.target, call.target, call.policy = target, target, policy
+            if self.is_stopping:
+                raise Draining("the proxy is shutting down")  # noqa: TRY301 -- answered where all others are
             # Before admission: who is denied neither uses a probe nor learns of a circuit, nor makes one.
             policy.acl.authorize(exchange, target)
             if exchange.entry is _TUNNEL and policy.https is _INTERCEPT and self._intercept is not None:
@@ -134,16 +134,8 @@ class Handler:
         finally:
             client.exchange_ends()
             self.in_flight -= 1
-            if not self.in_flight:
-                self._idle.set()
             self._report(exchange, self._clock())
         return answer
-
-    async def idle(self) -> None:
-        """Waits until nothing is in flight."""
-        while self.in_flight:
-            self._idle.clear()
-            await self._idle.wait()
 
     def refuse(self, request: web.BaseRequest, error: ProxyError) -> web.StreamResponse:
         """Answers a request that could not be parsed, so that it never got onto the line."""
@@ -180,10 +172,13 @@ class Handler:
     async def _carry(self, call: Call, permit: Permit) -> web.StreamResponse:
         """Carries the exchange, and settles its permit by how it ended."""
         exchange = call.exchange
+        counts = 1
         try:
             with self._deadlines.watch(exchange):
                 return await self._carries[exchange.entry](call)
         except ProxyError as error:
+            if error.refused or error.denies:
+                counts = 0
             if not permit.settled:
                 now = self._clock()
                 exchange.outcome = of_loss(
@@ -206,6 +201,8 @@ class Handler:
                     )
                 permit.settle(exchange.outcome, now)
             raise
+        finally:
+            self.carried += counts
 
     def _answer(self, call: Call, error: ProxyError) -> web.StreamResponse:
         """Writes our own answer, or cuts one that has begun."""
@@ -236,7 +233,7 @@ class Handler:
             return KEEP
         # What is behind a request at fault, or a refused CONNECT (RFC 9931), is read and thrown away.
         lingers = isinstance(error, HttpRequestError) or request.method == "CONNECT"
-        return LINGER if lingers or not request.content.is_eof() else CLOSE
+        return LINGER if lingers or call.may_send_on else CLOSE
 
 
 def _client_of(request: web.BaseRequest) -> ClientConnection:

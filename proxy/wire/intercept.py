@@ -72,6 +72,10 @@ class Listening:
     def sweep(self, now: float) -> None:
         """There is nothing yet that the client could be slow to read."""
 
+    def is_idle(self, since: float) -> bool:  # noqa: ARG002 -- as in a tunnel
+        """Nobody has asked anything yet; a client that gets its tunnel after all waits for that."""
+        return self._call.opening is None
+
     def client_paused(self) -> None:
         """Nothing is written but the 200."""
 

@@ -8,7 +8,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 
 from proxy.core.budget import TURNED_AWAY
-from proxy.core.errors import LocalLimit
+from proxy.core.errors import LocalLimit, ProxyError
 from proxy.core.policy import Limits, Timeouts
 from proxy.wire.client import ClientConnection
 from proxy.wire.naming import Naming
@@ -28,6 +28,9 @@ class Clients:
         limits: `max_connections`.
         timeouts: `request_head`, `client_idle`, and `body_idle` for last bytes that are not read.
         now: monotonic seconds.
+
+    Attributes:
+        is_draining: whether each answer is the last one on its connection.
     """
 
     def __init__(self, line: Line, limits: Limits, timeouts: Timeouts, now: float) -> None:
@@ -39,6 +42,7 @@ class Clients:
         self._unread_s = float(timeouts.body_idle)
         self._all: set[ClientConnection] = set()
         self.now = now
+        self.is_draining = False
 
     def __len__(self) -> int:
         return len(self._all)
@@ -64,10 +68,34 @@ class Clients:
         """Lets go of a client that is gone."""
         self._all.discard(client)
 
+    def resting(self, since: float) -> int:
+        """How many have a tunnel in which nothing has been under way since then, in monotonic seconds."""
+        return sum(client.is_resting(since) for client in self._all)
+
+    @property
+    def are_written_to(self) -> bool:
+        """Whether any of them has not taken all that was written."""
+        return any(client.is_writing for client in self._all)
+
+    def dismiss(self, error: ProxyError) -> None:
+        """Ends the connections without an exchange; those in the middle of a head are told why."""
+        for client in tuple(self._all):
+            client.dismiss(error)
+
+    @property
+    def may_lose_answers(self) -> bool:
+        """Whether closing now could lose any of them its last answer."""
+        return any(client.may_lose_answer for client in self._all)
+
     def end_lingering(self) -> None:
         """Closes the connections of those who have their last answer."""
         for client in tuple(self._all):
             client.end_lingering()
+
+    def abort(self) -> None:
+        """Ends all connections at once."""
+        for client in tuple(self._all):
+            client.abort()
 
     def sweep(self, now: float) -> None:
         """Ends what has taken too long."""

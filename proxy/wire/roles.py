@@ -33,9 +33,11 @@ class Neighbours(Protocol):
 
     Attributes:
         now: monotonic seconds, as of the last sweep; exact enough for those who are slow.
+        is_draining: whether each answer is the last one on its connection.
     """
 
     now: float
+    is_draining: bool
 
     def joined(self, client: "ClientConnection") -> None:
         """A client has connected."""
@@ -58,6 +60,9 @@ class TunnelClient(Protocol):
 
     def sweep(self, now: float) -> None:
         """Looks whether the client has taken any of what it was sent."""
+
+    def is_idle(self, since: float) -> bool:
+        """Whether nothing has been under way since then, in monotonic seconds."""
 
     def client_paused(self) -> None:
         """The client reads more slowly than we write."""

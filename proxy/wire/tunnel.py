@@ -21,7 +21,7 @@ from proxy.core.outcome import NEUTRAL, SUCCESS, FailureKind, failed
 from proxy.wire.beginning import Beginning
 from proxy.wire.call import Call
 from proxy.wire.reading import ReadsLittle
-from proxy.wire.unsent import unsent
+from proxy.wire.unsent import is_writing, unsent
 from proxy.wire.vanished import allow_stalling
 
 # How long the other side may be silent once one side has closed.
@@ -35,7 +35,7 @@ class Tunnel(ReadsLittle):
 
     __slots__ = (
         "__weakref__", "_beginning", "_client", "_client_ended", "_client_full", "_clock", "_done",
-        "_early", "_error", "_established", "_exchange", "_has_spoken", "_head_s", "_hello_s",
+        "_early", "_error", "_established", "_exchange", "_has_spoken", "_head_s", "_heard_at", "_hello_s",
         "_idle_s", "_permit", "_unsent_down", "_unsent_up", "_upstream", "_upstream_ended",
         "_upstream_full", "_upstream_lost",
     )  # fmt: skip
@@ -50,14 +50,13 @@ class Tunnel(ReadsLittle):
         self._head_s: float = timeouts.head
         self._idle_s: float = timeouts.tunnel_idle
         self._upstream: asyncio.Transport | None = None
-        self._established = 0.0
+        self._established = self._heard_at = 0.0
         self._upstream_lost = False
         self._early: list[bytes] | None = None
         self._beginning = beginning
         self._has_spoken = False
         self._client_ended = False
-        self._client_full = False
-        self._upstream_full = False
+        self._client_full = self._upstream_full = False
         self._upstream_ended = False
         self._unsent_down = 0
         self._unsent_up = 0
@@ -80,7 +79,7 @@ class Tunnel(ReadsLittle):
         self._exchange.begun = True
         # It may take for ever.
         self._exchange.ends_at = FOREVER
-        self._established = self._clock()
+        self._established = self._heard_at = self._clock()
         if answer:
             transport.write(answer)
         self._exchange.wait_for(Awaited.TUNNEL_BYTES, self._idle_s, self._established)
@@ -147,7 +146,7 @@ class Tunnel(ReadsLittle):
 
     def client_sent(self, sent: bytes) -> None:
         """Passes bytes on to the upstream, the first ones when it is clear what they are."""
-        now = self._clock()
+        now = self._heard_at = self._clock()
         if self._beginning is not None:
             sent = self._hear(self._beginning, sent, now)
         if sent and self._error is None:
@@ -219,12 +218,14 @@ class Tunnel(ReadsLittle):
         """
         if self._beginning is not None and self._beginning.is_overdue(now):
             self._let_pass(self._beginning, now)
-        client, upstream = self._client.transport, self._upstream
-        down = 0 if client is None else unsent(client)
-        up = 0 if upstream is None else unsent(upstream)
+        down, up = unsent(self._client.transport), unsent(self._upstream)
         if (down < self._unsent_down or up < self._unsent_up) and self._permit.settled:
             self._exchange.deadline = now + self._idle_s
         self._unsent_down, self._unsent_up = down, up
+
+    def is_idle(self, since: float) -> bool:
+        """Whether no byte has come since then, either way, and none waits to be written."""
+        return self._heard_at <= since and not is_writing(self._client.transport, self._upstream)
 
     def client_paused(self) -> None:
         """Stops reading from the upstream while the client is slow."""
@@ -258,7 +259,7 @@ class Tunnel(ReadsLittle):
             # It has spoken before it was asked, so that its connection is of no use for that.
             self._has_spoken = True
             return
-        now = self._clock()
+        now = self._heard_at = self._clock()
         self._exchange.response_bytes += len(data)
         if not self._permit.settled:
             self._judge(data, now)

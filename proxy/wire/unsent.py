@@ -16,11 +16,18 @@ def keep_little(transport: asyncio.Transport) -> None:
     transport.set_write_buffer_limits(_MOST_WAITING)
 
 
-def unsent(transport: asyncio.Transport) -> int:
+def is_writing(*transports: asyncio.Transport | None) -> bool:
+    """Whether anything waits in our buffers; the kernel's are sent even when the process has ended."""
+    return any(transport is not None and transport.get_write_buffer_size() for transport in transports)
+
+
+def unsent(transport: asyncio.Transport | None) -> int:
     """The bytes that wait in our buffer and in the kernel's (SIOCOUTQ, tcp(7)); less of them is progress.
 
     Our buffer alone would not tell: the kernel takes more from it only when a good part of its own is free.
     """
+    if transport is None:
+        return 0
     waiting = transport.get_write_buffer_size()
     raw = transport.get_extra_info("socket")
     if raw is not None and raw.fileno() >= 0:

@@ -1,14 +1,17 @@
 """How the process ends: what is in flight is answered, and who asks is told."""
 
+import os
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 from support.outage import LocalUpstream
-from support.process import PATIENCE_S, RunningProxy, get, until
+from support.process import PATIENCE_S, PROGRAM, ROOT, RunningProxy, environment, get, until
 
 ENDINGS = [signal.SIGTERM, signal.SIGINT]
 # Only what the test does can end it within the time that a test has.
@@ -96,6 +99,49 @@ def test_an_open_tunnel_does_not_outlive_drain_timeout() -> None:
                 proxy.send(signal.SIGTERM)
                 assert client.recv(1) == b""
                 assert proxy.ended() == 0
+
+
+def test_an_idle_tunnel_does_not_hold_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as upstream:
+        address = f"127.0.0.1:{upstream.getsockname()[1]}"
+        with RunningProxy(drain=PATIENT) as proxy:
+            with socket.create_connection(("127.0.0.1", proxy.proxy_port), PATIENCE_S) as client:
+                client.sendall(f"CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
+                assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+                proxy.send(signal.SIGTERM)
+                assert client.recv(1) == b""
+                assert proxy.ended() == 0
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_before_it_listens_there_is_nothing_to_drain(ending: signal.Signals, tmp_path: Path) -> None:
+    """Its configuration never comes, so that it is known how far its start has got."""
+    config = tmp_path / "config.yaml"
+    os.mkfifo(config)
+    with subprocess.Popen(
+        [*PROGRAM, "run", "--config", str(config)],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        # It is opened for writing once the other side reads.
+        with config.open("w"):
+            process.send_signal(ending)
+            said, _ = process.communicate(timeout=PATIENCE_S)
+        assert said == b""
+        assert process.returncode == 0
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_signal_at_the_very_end_changes_nothing(ending: signal.Signals) -> None:
+    """Whoever is impatient does not make a fault of an orderly end."""
+    with RunningProxy(drain=PATIENT) as proxy:
+        proxy.send(ending)
+        proxy.told("stopped")
+        while proxy.process.poll() is None:
+            proxy.send(ending)
+        assert proxy.ended() == 0
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

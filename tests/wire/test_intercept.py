@@ -557,7 +557,7 @@ async def test_the_stop_ends_those_who_have_come_no_further(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who is awaited, for whom a certificate is made, and who is in the handshake or behind it."""
-    monkeypatch.setattr("proxy.app._LAST_WORDS_S", 60.0)
+    monkeypatch.setattr("proxy.wire.drain.LAST_WORDS_S", 60.0)
     proxy = await start_intercepting(start)
     clients = [await TlsClient.dialled(proxy.port, NOWHERE) for _ in range(4)]
     awaited, minted, shaking, idle = clients

@@ -247,6 +247,9 @@ class Recorded:
     def sweep(self, now: float) -> None:
         pass
 
+    def is_idle(self, since: float) -> bool:
+        raise AssertionError(since)
+
     def client_paused(self) -> None:
         self.said.append("paused")
 

@@ -30,6 +30,9 @@ class Hears:
     def sweep(self, now: float) -> None:
         raise AssertionError(now)
 
+    def is_idle(self, since: float) -> bool:
+        raise AssertionError(since)
+
     def client_paused(self) -> None:
         raise AssertionError
 

@@ -19,7 +19,7 @@ ONE_FAILURE = CircuitPolicy(consecutive_failures=1)
 
 async def _stop(proxy: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stops it, and fails if it waits for anybody."""
-    monkeypatch.setattr("proxy.app._LAST_WORDS_S", 60.0)
+    monkeypatch.setattr("proxy.wire.drain.LAST_WORDS_S", 60.0)
     async with asyncio.timeout(5):
         await proxy.sidecar.stop()
 
@@ -41,7 +41,7 @@ async def test_what_is_under_way_is_told_and_what_was_pipelined_behind_it_does_n
     assert str((await proxy.report()).outcome) == "neutral"
 
 
-async def test_a_request_just_after_the_stop_does_not_begin(
+async def test_a_request_just_after_the_stop_is_told_as_well(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy = await start(circuit=ONE_FAILURE)
@@ -57,9 +57,11 @@ async def test_a_request_just_after_the_stop_does_not_begin(
         await second.send(get(f"http://{upstream.authority}/2"))
         await stopping
         assert (await first.answer()).status == 503
-        assert await _end(second) == b""
+        answer = await second.answer()
+        assert (answer.status, answer.header("X-Breaker-Reason")) == (503, "draining")
+        assert await second.rest() == b""
         assert len(upstream.connections) == 1
-    await proxy.report()
+    await proxy.report(2)
 
 
 @pytest.mark.parametrize("before", [0, 1], ids=["first request", "later request"])
@@ -135,11 +137,3 @@ async def test_a_tunnel_under_way_is_cut(start: Start, monkeypatch: pytest.Monke
         await _stop(proxy, monkeypatch)
         assert await client.rest() == b""
     assert str((await proxy.report()).outcome) == "neutral"
-
-
-async def _end(client: Client) -> bytes:
-    """What comes until the end, be it a reset for what was not read."""
-    try:
-        return await client.rest()
-    except ConnectionError:
-        return b""

@@ -493,7 +493,7 @@ async def test_nobody_goes_who_is_still_in_the_handshake(start: Start) -> None:
 
 
 async def test_a_request_under_way_is_told_of_the_stop(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.app._LAST_WORDS_S", 60.0)
+    monkeypatch.setattr("proxy.wire.drain.LAST_WORDS_S", 60.0)
     proxy = await start_intercepting(start)
     async with tls_upstream([Expect(), Do.STALL]) as upstream:
         async with await TlsClient.through(proxy.port, upstream.authority) as client:
