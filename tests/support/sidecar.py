@@ -17,30 +17,14 @@ SETTINGS = Settings(
 )
 
 
+@dataclass
 class Clock:
-    """The proxy's time, which stands still unless the test moves it.
+    """The proxy's time, which stands still unless the test moves it."""
 
-    Attributes:
-        on_move: is told each new time. A proxy looks at its clock ten times a second, and what begins between
-            two looks began at the first of them: untold, what begins behind a leap would seem to be as old as
-            that is long.
-    """
-
-    def __init__(self) -> None:
-        self._now = 1000.0
-        self.on_move: Callable[[float], None] = lambda _now: None
-
-    @property
-    def now(self) -> float:
-        return self._now
-
-    @now.setter
-    def now(self, now: float) -> None:
-        self._now = now
-        self.on_move(now)
+    now: float = 1000.0
 
     def __call__(self) -> float:
-        return self._now
+        return self.now
 
 
 @dataclass
@@ -63,6 +47,15 @@ class Running:
             await self.reported.wait()
         assert len(self.exchanges) == number, "one report per request"
         return self.exchanges[-1]
+
+    def leap(self, seconds: float) -> None:
+        """Moves the clock, and has the listener look at it at once, as it does ten times a second.
+
+        Without that a client that connects behind the leap and before the next look seems to have connected
+        before it.
+        """
+        self.clock.now += seconds
+        self.sidecar.clients.now = self.clock.now
 
     def state(self, key: str) -> str | None:
         """The state of a circuit, None if there is none."""

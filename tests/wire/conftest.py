@@ -41,11 +41,6 @@ async def start() -> AsyncIterator[Start]:
             Sidecar(replace(SETTINGS, **sections), clock=clock, draw=lambda: 0.5, on_exchange=on_exchange),
             clock,
         )
-
-        def look(now: float) -> None:
-            running.sidecar.clients.now = now
-
-        clock.on_move = look
         await running.sidecar.start()
         started.append(running)
         return running

@@ -107,7 +107,7 @@ class Calls:
             assert not await self.works(client)
         await self.is_over()
         assert self.state == "open"
-        self.proxy.clock.now += ONE_SLOT.open
+        self.proxy.leap(ONE_SLOT.open)
 
 
 @asynccontextmanager
@@ -178,7 +178,7 @@ async def test_a_probe_that_fails_gives_its_place_back(start: Start, way: Way) -
         await calls.fail()
         await calls.fail()
         # It has been open for twice as long.
-        calls.proxy.clock.now += ONE_SLOT.open
+        calls.proxy.leap(ONE_SLOT.open)
         assert await recovered(calls) == ["half_open", "half_open", "closed"]
 
 
@@ -192,7 +192,7 @@ async def test_a_tunnel_without_a_word_holds_its_place_for_a_lease(start: Start)
             await calls.ask(client)
             refused = await client.answer()
             assert (refused.status, refused.header("X-Breaker-Reason")) == (503, "circuit_half_open")
-            calls.proxy.clock.now += LEASE_S
+            calls.proxy.leap(LEASE_S)
             assert await calls.works(client)
         await calls.is_over()
         assert calls.state == "half_open"
