@@ -39,6 +39,10 @@ $(VENV)/.isolation: pyproject.toml | $(BIN)/python
 	$(PIP) install --editable '.[intercept]' --group isolation
 	@touch $@
 
+$(VENV)/.system: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable . --group system
+	@touch $@
+
 run: $(VENV)/.run ## start the proxy with config.example.yaml (ARGS="--egress any" for more options)
 	@$(BIN)/breaker-proxy run --config config.example.yaml $(ARGS)
 
@@ -60,7 +64,7 @@ test: $(VENV)/.dev ## all tests that need only Python, with 100 % branch coverag
 	$(BIN)/python -m pytest $(WIRE) --numprocesses=$(WORKERS) --dist=worksteal $(ARGS)
 	$(BIN)/python -m pytest tests --ignore=tests/core --ignore=tests/system $(WIRE:%=--ignore=%) $(ARGS)
 
-test-system: $(VENV)/.dev $(VENV)/.isolation ## tests with real servers and clients in other languages (installs them)
+test-system: $(VENV)/.dev $(VENV)/.isolation $(VENV)/.system ## tests with real servers and clients in other languages (installs them)
 	tests/system/install
 	$(BIN)/python -m pytest tests/system $(ARGS)
 

@@ -17,9 +17,15 @@ from proxy import files
 from proxy.control import log
 from proxy.control.access_log import AccessLog
 from proxy.control.admin import application
+from proxy.control.admin_token import MadeToken
+from proxy.control.api import Api
+from proxy.control.circuit_views import WallTime
 from proxy.control.credentials_file import CredentialsFile
+from proxy.control.events import Events
+from proxy.control.history import History
 from proxy.control.metrics import Metrics
 from proxy.control.state_file import StateFile
+from proxy.control.trust import Trust
 from proxy.core.acl import OwnListeners
 from proxy.core.budget import descriptors, fitted
 from proxy.core.exchange import Entry, Exchange
@@ -88,8 +94,15 @@ class Sidecar:
         self._draining = False
         self._servers: dict[str, asyncio.Server] = {}
 
+        iso = WallTime(clock, time.time)
+        self._events = Events(iso)
+        history = History(lambda key: self.circuits.get(key))  # noqa: PLW0108 -- made below
         self.circuits = Circuits(
-            settings.limits, draw=draw, listeners=(log.circuit_changed,), on_fault=log.listener_failed
+            settings.limits,
+            draw=draw,
+            # The past before the events: who hears of one finds it there.
+            listeners=(log.circuit_changed, history.add, self._events.add),
+            on_fault=log.listener_failed,
         )
         self._own = OwnListeners(is_local)
         self._policies = Policies(settings, self._own)
@@ -136,8 +149,20 @@ class Sidecar:
             idle_connections=lambda: self.pool.idle,
             dns_lookups=lambda: self._resolver.lookups,
         )
+        api = Api(
+            name=self.name,
+            circuits=self.circuits,
+            history=history,
+            events=self._events,
+            settings=lambda: self.settings,
+            policies=lambda: self._policies,
+            clock=clock,
+            iso=iso,
+            started=clock(),
+        )
+        self._token = files.token(settings, clock)
         self._admin = web.AppRunner(
-            application(self.metrics, self._readiness),
+            application(self.metrics, self._readiness, api, Trust(self._token, settings.admin.hosts)),
             handle_signals=False,
             access_log=None,
             shutdown_timeout=_LEFTOVERS_S,
@@ -192,6 +217,8 @@ class Sidecar:
         try:
             with _listening("listen.admin", listen.admin):
                 await web.TCPSite(self._admin, listen.admin.host, listen.admin.port).start()
+            if isinstance(self._token, MadeToken):
+                self._token.write(self.admin_port, os.environ)
             bound = list(self._admin.addresses)
             for key, listener in self.listeners.items():
                 endpoint = endpoints[key]
@@ -237,6 +264,8 @@ class Sidecar:
         self.pool.close()
         if self._leaves is not None:
             self._leaves.close()
+        if isinstance(self._token, MadeToken):
+            self._token.remove()
         await self._resolver.close()
         if self._state is not None:
             await self._state.close(self._clock())

@@ -1,12 +1,13 @@
 """The files that the settings name: read at the start, which a fault in one of them ends."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from proxy.control import credentials_file, log, state_file
+from proxy.control import admin_token, credentials_file, log, state_file
+from proxy.control.admin_token import MadeToken, TokenFile
 from proxy.control.config import ConfigError, Fault
 from proxy.core.https import HttpsMode, Tls
 from proxy.core.policies import Policies
@@ -31,11 +32,24 @@ def check(settings: Settings) -> None:
         credentials_file.read(settings.listen.credentials_file)
     if settings.state_file is not None:
         state_file.check(settings.state_file)
+    if settings.admin.token_file is not None:
+        admin_token.read(settings.admin.token_file)
     upstream_tls(Policies(settings).tls)
     if _is_to_intercept(settings):
         _require_extra()
     with _config_errors("intercept.extra_roots"):
         trust_bundle.extra_roots(settings.intercept.extra_roots)
+
+
+def token(settings: Settings, clock: Callable[[], float]) -> TokenFile | MadeToken | None:
+    """The token of the admin port; None where only this machine can call, and nobody has chosen one.
+
+    Raises:
+        ConfigError: its file cannot be used.
+    """
+    if settings.admin.token_file is not None:
+        return TokenFile(settings.admin.token_file, clock)
+    return None if settings.listen.admin.is_loopback else MadeToken()
 
 
 def upstream_tls(ways: Iterable[Tls]) -> UpstreamTls:

@@ -181,3 +181,21 @@ def test_a_fault_has_the_key_of_the_setting(folder: Path) -> None:
         files.upstream_tls(Policies(settings).tls)
     (fault,) = caught.value.faults
     assert (fault.source, fault.line, fault.key) == (str(folder / "garbage"), None, "upstreams.tls")
+
+
+@each_command
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("missing", "cannot be read: No such file or directory"),
+        ("pipe", "cannot be read: it is not a regular file"),
+        ("garbage", "expected one token, of 16 to 512 visible ASCII characters"),
+    ],
+)
+def test_a_token_file_that_cannot_be_used(
+    folder: Path, arguments: tuple[str, ...], name: str, reason: str
+) -> None:
+    path = configuration(folder, admin={"token_file": str(folder / name)})
+    ended = command(*arguments, path)
+    assert ended.returncode == 2
+    assert ended.stderr == f"{folder / name}: admin.token_file: {reason}\n"

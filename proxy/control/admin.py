@@ -1,34 +1,44 @@
-"""What the admin port answers: whether the process lives, whether it is ready, and its metrics.
+"""What the admin port answers: whether the process lives, whether it is ready, its metrics, and the API.
 
-Nothing here changes anything, and nothing here is secret, so nobody is asked who he is. `/livez` says only
-that the event loop turns: a process must not be restarted because an upstream is sick.
+The API is for those whom `trust.py` lets in, and so is everything that there is not. The rest changes nothing
+and is not secret, so nobody is asked who he is. `/livez` says only that the event loop turns: a process must
+not be restarted because an upstream is sick.
 """
 
 import asyncio
 from collections.abc import Callable
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
+from proxy.control.api import ROOT, Api
 from proxy.control.metrics import Metrics
+from proxy.control.problems import as_documents
+from proxy.control.trust import Trust
 
-# No request here has content that means anything.
-_MAX_CONTENT_BYTES = 1024
+# A note with each character written as two escapes.
+_MAX_CONTENT_BYTES = 4096
 
-_INDEX = """\
+_INDEX = f"""\
 breaker-proxy: the admin port
 
 /livez    200 while the process runs; it never depends on upstreams
 /readyz   200 when the proxy takes requests, else 503 and the reason
 /metrics  for Prometheus, as text or as OpenMetrics
+{ROOT}/  the API: circuits, events, config, version, openapi.json
 """
 
 
-def application(metrics: Metrics, readiness: Callable[[], str | None]) -> web.Application:
+def application(
+    metrics: Metrics, readiness: Callable[[], str | None], api: Api, trust: Trust
+) -> web.Application:
     """Builds the application of the admin port.
 
     Args:
         metrics: what `/metrics` shows.
         readiness: says in a few words why the proxy is not ready, or None when it is.
+        api: what is under /api/v1.
+        trust: who may use that.
     """
     # One at a time: each scrape keeps a thread busy, and threads share one interpreter lock with the traffic.
     encoding = asyncio.Lock()
@@ -49,11 +59,23 @@ def application(metrics: Metrics, readiness: Callable[[], str | None]) -> web.Ap
             content, content_type = await asyncio.to_thread(metrics.snapshot().render, accept)
         return web.Response(body=content, headers={"Content-Type": content_type})
 
-    admin = web.Application(client_max_size=_MAX_CONTENT_BYTES)
-    admin.router.add_get("/", index)
-    admin.router.add_get("/livez", livez)
-    admin.router.add_get("/readyz", readyz)
-    admin.router.add_get("/metrics", prometheus)
+    for_everybody = {"/": index, "/livez": livez, "/readyz": readyz, "/metrics": prometheus}
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        # By what the router has found, so that no spelling of a path gets past.
+        if request.match_info.handler not in for_everybody.values():
+            trust.check(request.headers, request.remote)
+        return await handler(request)
+
+    async def end_streams(_admin: web.Application) -> None:
+        api.events.close()
+
+    admin = web.Application(client_max_size=_MAX_CONTENT_BYTES, middlewares=[as_documents, guard])
+    for path, handler in for_everybody.items():
+        admin.router.add_get(path, handler)
+    api.add_to(admin.router)
+    admin.on_shutdown.append(end_streams)
     admin.on_response_prepare.append(_finish_head)
     return admin
 
@@ -61,5 +83,7 @@ def application(metrics: Metrics, readiness: Callable[[], str | None]) -> web.Ap
 async def _finish_head(_request: web.Request, response: web.StreamResponse) -> None:
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Content-Type-Options"] = "nosniff"
+    # No page of another origin may take it in as a script or an image, whose errors would tell something.
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
     # aiohttp has put its version and Python's there by now.
     response.headers.popall("Server", None)

@@ -34,7 +34,7 @@ def read(path: str) -> Credentials:
         ConfigError: it cannot be read, is malformed, or has no token. Nothing of its content is told.
     """
     try:
-        content = _content(path)
+        content = content_of(path)
     except (OSError, ValueError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise ConfigError([Fault(path, None, _KEY, f"cannot be read: {why}")]) from error
@@ -115,8 +115,8 @@ def _seen(path: str) -> _Seen:
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size
 
 
-def _content(path: str) -> bytes:
-    """The content of a regular file.
+def content_of(path: str) -> bytes:
+    """The content of a regular file of at most `MAX_FILE_BYTES`.
 
     Raises:
         OSError, ValueError: with what is wrong.

@@ -17,7 +17,16 @@ from collections.abc import Callable
 from proxy.core import escalation
 from proxy.core.evidence import NEVER, Evidence
 from proxy.core.exchange import FOREVER, Exchange
-from proxy.core.outcome import CONNECTION_KINDS, EFFECTS, NEUTRAL, SILENT_KINDS, Effect, Outcome, Verdict
+from proxy.core.outcome import (
+    CONNECTION_KINDS,
+    EFFECTS,
+    NEUTRAL,
+    SILENT_KINDS,
+    Effect,
+    FailureKind,
+    Outcome,
+    Verdict,
+)
 from proxy.core.overrides import Force, Override
 from proxy.core.policy import CircuitPolicy, Mode
 from proxy.core.ramp import Ramp
@@ -66,12 +75,13 @@ class Circuit:
         level: see `escalation.py`; since it falls with time, it is as of the last transition.
         spread: when refused calls are told to come back; None while it is closed.
         touched: when it was last asked or changed; what nobody touches may be forgotten.
+        last_failures: when a call last failed so, in monotonic seconds, by kind.
     """
 
     __slots__ = (
-        "_draw", "_evidence", "_listener", "_open_s_so_far", "_probes", "_ramp", "_totals", "changed_at",
-        "due", "generation", "host", "in_flight", "key", "level", "override", "policy", "scope", "spread",
-        "state", "tally", "touched",
+        "__weakref__", "_draw", "_evidence", "_listener", "_open_s_so_far", "_probes", "_ramp", "_totals",
+        "changed_at", "due", "generation", "host", "in_flight", "key", "last_failures", "level", "override",
+        "policy", "scope", "spread", "state", "tally", "touched",
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +100,7 @@ class Circuit:
         self.scope = Scope.HOST if key == host else Scope.ENDPOINT
         self.policy = policy
         self.tally = Tally()
+        self.last_failures: dict[FailureKind, float] = {}
         self.state = _CLOSED
         self.generation = 0
         self.level = 0
@@ -258,12 +269,12 @@ class Circuit:
         if effect.failed:
             self._evidence.retry_after_at = retry_after_at
         if seat.is_probe:
-            self._count(seat, outcome, silent=silent_endpoint is not None)
+            self._count(seat, outcome, now, silent=silent_endpoint is not None)
             self._judge_probe(effect, outcome, now)
         elif silent_endpoint is not None:
             self._book_silence(silent_endpoint, outcome, now)
         else:
-            self._count(seat, outcome, silent=False)
+            self._count(seat, outcome, now, silent=False)
             trigger = self._evidence.add(effect, self.policy, now, slow=slow)
             if trigger is not None:
                 self._change(trigger, outcome, now)
@@ -281,8 +292,10 @@ class Circuit:
                 self._end_probe(seat, NEUTRAL)
         self.in_flight -= 1
 
-    def _count(self, seat: Seat, outcome: Outcome, *, silent: bool) -> None:
+    def _count(self, seat: Seat, outcome: Outcome, at: float, *, silent: bool) -> None:
         self.tally.add_call(outcome)
+        if outcome.kind is not None:
+            self.last_failures[outcome.kind] = at
         if _is_own(seat, outcome, silent=silent):
             self._totals.add_call(outcome)
 
@@ -327,7 +340,7 @@ class Circuit:
         self._end_probe(seat, outcome)
         if outcome.verdict is not _NEUTRAL:
             self._evidence.retry_after_at = NEVER
-            self._count(seat, outcome, silent=outcome.kind in SILENT_KINDS)
+            self._count(seat, outcome, seat.lease_at, silent=outcome.kind in SILENT_KINDS)
             self._judge_probe(EFFECTS[outcome.verdict], outcome, seat.lease_at)
 
     # Steering.
@@ -343,20 +356,20 @@ class Circuit:
         """
         self.advance(now)
         self.override = Override(force, FOREVER if ttl_s is None else now + ttl_s, note)
-        self._change(Trigger.FORCED_OPEN if force is Force.OPEN else Trigger.FORCED_CLOSED, None, now)
+        self._change(Trigger.FORCED_OPEN if force is Force.OPEN else Trigger.FORCED_CLOSED, None, now, note)
 
-    def clear_override(self, now: float) -> None:
+    def clear_override(self, now: float, *, note: str = "") -> None:
         """Gives the circuit back to itself: forced open it probes, forced closed it starts empty."""
         self.advance(now)
         if self.override is not None:
-            self._end_override(now)
+            self._end_override(now, note)
 
-    def reset(self, now: float) -> None:
+    def reset(self, now: float, *, note: str = "") -> None:
         """Has the circuit start anew: closed, on level 0, without an override."""
         self.advance(now)
         self.override = None
         self.level = 0
-        self._change(Trigger.RESET, None, now)
+        self._change(Trigger.RESET, None, now, note)
 
     def adopt(self, policy: CircuitPolicy, now: float) -> None:
         """Goes on with other settings; what they do not concern stays as it is."""
@@ -383,9 +396,9 @@ class Circuit:
             # For so long it was open before; that was counted by the earlier process.
             self._open_s_so_far = self.changed_at - now
 
-    def _end_override(self, at: float) -> None:
+    def _end_override(self, at: float, note: str = "") -> None:
         self.override = None
-        self._change(Trigger.OVERRIDE_ENDED, None, at)
+        self._change(Trigger.OVERRIDE_ENDED, None, at, note)
 
     def _begin_generation(self) -> None:
         self.generation += 1
@@ -393,7 +406,7 @@ class Circuit:
         if self.state is _HALF_OPEN:
             self.due = FOREVER
 
-    def _change(self, trigger: Trigger, cause: Outcome | None, at: float) -> None:
+    def _change(self, trigger: Trigger, cause: Outcome | None, at: float, note: str = "") -> None:
         """Makes a transition, and tells it; the last thing that any operation does."""
         from_state = self.state
         since_s = at - self.changed_at
@@ -432,7 +445,7 @@ class Circuit:
             open_s=self.due - at if self.state is _OPEN and self.due < FOREVER else 0.0,
             at=at,
             level=self.level,
-            note="" if self.override is None else self.override.note,
+            note=note,
         )
         self.tally.add_transition(transition)
         self._totals.add_transition(transition)

@@ -44,6 +44,8 @@ MOST_SESSIONS = 16
 LEAF_BYTES = (24 + MOST_SESSIONS) * KIB
 IDLE_UPSTREAM_BYTES = 4 * KIB
 CIRCUIT_BYTES = 4 * KIB
+# The last twenty transitions of a circuit, which the API tells.
+HISTORY_BYTES = 4 * KIB
 NAME_BYTES = 2 * KIB
 ADDRESS_BYTES = 96
 TARGET_BYTES = 2 * KIB
@@ -109,7 +111,7 @@ def memory_bytes(limits: Limits, entries: int = 0, *, intercepts: bool = False) 
         + limits.max_connections * (TLS_BYTES + STALLED_TLS_BYTES)
         + min(TURNED_AWAY, limits.max_connections) * IDLE_CLIENT_BYTES
         + limits.idle_total * (IDLE_UPSTREAM_BYTES + TLS_BYTES)
-        + limits.max_circuits * CIRCUIT_BYTES
+        + limits.max_circuits * (CIRCUIT_BYTES + HISTORY_BYTES)
         + (1 + entries) * TLS_SETTINGS_BYTES
         + remembered_bytes(entries)
         + (interception_bytes(limits) if intercepts else 0)

@@ -18,6 +18,10 @@ def conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
     """What is wrong with them, as (key, what is wrong and what to do)."""
     yield from _listen_conflicts(settings.listen)
     yield from _dns_conflicts(settings.dns)
+    for index, pattern in enumerate(settings.admin.hosts):
+        if pattern.host == "*":
+            # Any page on the web could have its own name lead here.
+            yield f"admin.hosts[{index}]", "expected the names that you use, not all there are"
     if settings.name is not None and not _NAME.fullmatch(settings.name):
         expected = "a letter, then up to 63 letters, digits, '.', '_' or '-'"
         yield "name", f"expected {expected} (it stands in Via and Proxy-Status)"

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from proxy.core.acl import NOWHERE, Acl, Indexes, OwnListeners
+from proxy.core.circuit_name import CircuitName
 from proxy.core.host_pattern import HostPatterns
 from proxy.core.https import HttpsMode, Tls
 from proxy.core.policy import CircuitPolicy, OpenAction, Seconds, Settings, Timeouts, Upstream
-from proxy.core.target import Target, from_circuit
+from proxy.core.target import Target
 
 # Peers choose the hosts. Beyond so many the memory starts anew: what it holds is cheap to find again.
 MAX_REMEMBERED = 4096
@@ -108,11 +109,22 @@ class Policies:
         Raises:
             ValueError: no host has a circuit of this key.
         """
-        target = from_circuit(key)
-        return self.of(target.host, target.port, is_internal=target.is_internal)
+        name = CircuitName.parse(key)
+        if str(name) != key or name.endpoint:
+            raise ValueError("the host is written in another way")
+        return self.of(name.host, name.port, is_internal=name.is_internal)
+
+    def place(self, host: str, port: int) -> int | None:
+        """Which entry of `upstreams`, from 0, is the one for an upstream; None if none is.
+
+        Args:
+            host: in its normal form (`core/host.py`).
+            port: 1-65535.
+        """
+        return self._patterns.first(host, port)
 
     def _look(self, host: str, port: int) -> _Pair:
-        place = self._patterns.first(host, port)
+        place = self.place(host, port)
         pair = self._general if place is None else self._entries[place]
         if pair.open.https is HttpsMode.INTERCEPT and self._not_intercepted.match(host, port):
             pair = _Pair(*(replace(policy, https=HttpsMode.TUNNEL) for policy in pair))

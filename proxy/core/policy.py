@@ -259,6 +259,20 @@ class Dns:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Admin:
+    """Who may use the API of the admin port.
+
+    Attributes:
+        token_file: has the token (RFC 6750) that callers must show, on loopback as well; None asks for one
+            only elsewhere, and makes it up.
+        hosts: names by which local callers may speak to the admin port, beside those of loopback.
+    """
+
+    token_file: str | None = None
+    hosts: tuple[HostPattern, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
     """How many circuits have labels of their own."""
 
@@ -314,6 +328,7 @@ class Settings:
     egress: Egress = field(default_factory=Egress)
     dns: Dns = field(default_factory=Dns)
     intercept: Intercept = field(default_factory=Intercept)
+    admin: Admin = field(default_factory=Admin)
     metrics: Metrics = field(default_factory=Metrics)
     log: Log = field(default_factory=Log)
     drain: Drain = field(default_factory=Drain)

@@ -296,20 +296,20 @@ class Circuits:
             circuit.force(force, now, ttl_s=ttl_s, note=note)
         return circuit
 
-    def clear_override(self, key: str, now: float) -> Circuit | None:
+    def clear_override(self, key: str, now: float, *, note: str = "") -> Circuit | None:
         """Gives a circuit back to itself; see `Circuit.clear_override`. None if there is no such circuit."""
         self._hear(now)
         circuit = self._find(key, now)
         if circuit is not None:
-            circuit.clear_override(now)
+            circuit.clear_override(now, note=note)
         return circuit
 
-    def reset(self, key: str, now: float) -> Circuit | None:
+    def reset(self, key: str, now: float, *, note: str = "") -> Circuit | None:
         """Has a circuit start anew; see `Circuit.reset`. None if there is no such circuit."""
         self._hear(now)
         circuit = self._find(key, now)
         if circuit is not None:
-            circuit.reset(now)
+            circuit.reset(now, note=note)
         return circuit
 
     def resume(self, record: Record, policy: CircuitPolicy, now: float) -> bool:

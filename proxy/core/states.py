@@ -92,7 +92,7 @@ class Transition:
         open_s: how long the circuit is to stay open, in seconds; 0 if it does not open or has no end.
         at: when it was due, in monotonic seconds; it may be told later.
         level: how many times the opening has escalated, from 1; 0 for a circuit that is well.
-        note: the operator's, on an override.
+        note: the operator's, on what an operator did.
     """
 
     key: str

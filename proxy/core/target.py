@@ -116,22 +116,6 @@ def from_authority_form(request_target: str) -> Target:
     return Target("", host, port, "", request_target)
 
 
-def from_circuit(key: str) -> Target:
-    """Names what the circuit of a host is for, as a tunnel to it would be named; undoes `Target.circuit`.
-
-    Raises:
-        ValueError: no target has a circuit of this key.
-    """
-    authority = key.removesuffix(_INTERNAL)
-    try:
-        target = from_authority_form(authority)._replace(is_internal=authority != key)
-    except HttpRequestError as error:
-        raise ValueError(str(error)) from error
-    if target.circuit != key:
-        raise ValueError("the host is written in another way")
-    return target
-
-
 def _parts_of(origin: str) -> tuple[str, str, int, str]:
     """Scheme, host, port, and the authority as written."""
     parts = _ORIGIN.fullmatch(origin)

@@ -1,7 +1,7 @@
 """The admin port, asked by a real client."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 import anyio
 import httpx
@@ -9,10 +9,10 @@ import pytest
 from aiohttp import web
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+from support.api import AdminPort, refusal, serving
 from support.exchanges import ended
 from support.metrics import metrics_of
 
-from proxy.control.admin import application
 from proxy.control.metrics import Metrics
 from proxy.core.exchange import Entry
 
@@ -22,20 +22,7 @@ PATHS = ["/", "/livez", "/readyz", "/metrics"]
 def admin(
     metrics: Metrics | None = None, readiness: Callable[[], str | None] = lambda: None
 ) -> AbstractAsyncContextManager[httpx.AsyncClient]:
-    return serving(application(metrics or metrics_of(), readiness))
-
-
-@asynccontextmanager
-async def serving(served: web.Application) -> AsyncIterator[httpx.AsyncClient]:
-    runner = web.AppRunner(served, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0]
-        async with httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False) as client:
-            yield client
-    finally:
-        await runner.cleanup()
+    return serving(AdminPort(metrics=metrics, readiness=readiness).application())
 
 
 async def test_it_lives_and_is_ready() -> None:
@@ -131,6 +118,8 @@ async def test_nothing_else_is_answered(method: str, path: str, status: int) -> 
     async with admin() as client:
         answer = await client.request(method, path)
         assert answer.status_code == status
+        reasons = {404: "not_found", 405: "method_not_allowed"}
+        assert refusal(answer) == (status, reasons[status])
         if status == 405:
             assert set(answer.headers["Allow"].split(",")) == {"GET", "HEAD"}
 
@@ -142,7 +131,24 @@ async def test_every_answer_is_fresh_unsniffed_and_names_no_version(method: str,
         answer = await client.request(method, path)
         assert answer.headers["Cache-Control"] == "no-store"
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
         assert "Server" not in answer.headers
+
+
+async def test_health_and_metrics_ask_nobody_who_he_is() -> None:
+    class NobodysToken:
+        def check(self, token: str) -> bool:
+            assert token
+            return False
+
+    async with serving(AdminPort(token=NobodysToken()).application()) as client:
+        for path in PATHS:
+            answer = await client.get(path, headers={"Host": "evil.test", "Origin": "http://evil.test"})
+            assert answer.status_code == 200
+        for path in ("/nothing", "/api", "/api/v1/circuits", "/livez%2F", "/LIVEZ"):
+            assert (await client.get(path)).status_code == 401
+        # A method that there is not is no way in either.
+        assert (await client.post("/metrics")).status_code == 401
 
 
 async def test_content_that_nobody_asked_for_is_passed_over() -> None:
@@ -152,14 +158,14 @@ async def test_content_that_nobody_asked_for_is_passed_over() -> None:
             assert (answer.status_code, answer.text) == (200, "ok\n")
 
 
-async def test_what_a_future_handler_reads_is_bounded() -> None:
+async def test_what_a_handler_reads_is_bounded() -> None:
     async def reads(request: web.Request) -> web.Response:
         return web.Response(body=await request.read())
 
-    served = application(metrics_of(), lambda: None)
+    served = AdminPort().application()
     served.router.add_post("/reads", reads)
     async with serving(served) as client:
-        assert (await client.post("/reads", content=b"x" * 1024)).status_code == 200
-        answer = await client.post("/reads", content=b"x" * 1025)
-        assert answer.status_code == 413
+        assert (await client.post("/reads", content=b"x" * 4096)).status_code == 200
+        answer = await client.post("/reads", content=b"x" * 4097)
+        assert refusal(answer) == (413, "content_too_large")
         assert "Server" not in answer.headers

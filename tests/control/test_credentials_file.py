@@ -142,7 +142,7 @@ def test_a_file_that_stays_is_read_no_more(path: Path, monkeypatch: pytest.Monke
         opened.append(path)
         return line().encode()
 
-    monkeypatch.setattr("proxy.control.credentials_file._content", content)
+    monkeypatch.setattr("proxy.control.credentials_file.content_of", content)
     for now in range(2, 10):
         file.look(now)
     assert opened == []

@@ -9,7 +9,7 @@ from support.circuits import ABANDONED, FAILED, HOST, REFUSED, Rig, exchange, ha
 
 from proxy.core.errors import ConnectionLimitReached, DestinationUnavailable
 from proxy.core.exchange import Awaited
-from proxy.core.outcome import ALIVE, NEUTRAL, SUCCESS, THROTTLED, Outcome, Verdict
+from proxy.core.outcome import ALIVE, NEUTRAL, SUCCESS, THROTTLED, FailureKind, Outcome, Verdict
 from proxy.core.overrides import Force
 from proxy.core.policy import Mode
 from proxy.core.scope import Scope
@@ -568,3 +568,31 @@ def test_it_shows_what_it_is() -> None:
             repr(rig.circuit())
             == f"<Circuit {HOST} half_open generation=2 run=0 level=1 in_flight=1 probes=1>"
         )
+
+
+def test_what_an_operator_says_stands_in_the_transition_that_it_brought_about() -> None:
+    rig = Rig()
+    rig.circuits.force(HOST, rig.policy, Force.CLOSED, 0.0, note="one")
+    rig.circuits.clear_override(HOST, 1.0, note="two")
+    rig.circuits.reset(HOST, 2.0, note="three")
+    rig.circuits.force(HOST, rig.policy, Force.OPEN, 3.0, ttl_s=1.0, note="four")
+    rig.circuit().advance(4.0)
+    assert [each.note for each in rig.heard] == ["one", "two", "three", "four", ""]
+
+
+def test_when_a_call_last_failed_is_known_by_kind() -> None:
+    rig = Rig()
+    rig.call(FAILED, 1.0)
+    rig.call(REFUSED, 2.0)
+    rig.call(FAILED, 3.0)
+    rig.succeed(1, 4.0)
+    assert rig.circuit().last_failures == {FailureKind.STATUS: 3.0, FailureKind.REFUSED: 2.0}
+    rig.circuits.reset(HOST, 5.0)
+    assert rig.circuit().last_failures[FailureKind.REFUSED] == 2.0
+
+
+def test_a_probe_that_outlives_its_lease_fails_as_of_then() -> None:
+    rig = half_open(30.0)
+    rig.waiting(Awaited.RESPONSE_HEAD, 31.0)
+    rig.circuit().advance(100.0)
+    assert rig.circuit().last_failures[FailureKind.RESPONSE_TIMEOUT] == 81.0

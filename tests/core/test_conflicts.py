@@ -9,6 +9,7 @@ from proxy.core.host_pattern import HostPattern
 from proxy.core.https import HttpsMode, Intercept
 from proxy.core.overlay import Overlay
 from proxy.core.policy import (
+    Admin,
     CircuitPolicy,
     Dns,
     Endpoint,
@@ -48,6 +49,14 @@ def route(url: str) -> Route:
         (Settings(listen=Listen(proxy=Endpoint("0.0.0.0", 1), open_relay=True)), []),
         (Settings(listen=Listen(proxy=Endpoint("0.0.0.0", 1), credentials_file="tokens")), []),
         (Settings(dns=Dns(ttl_min=Seconds(5), ttl_max=Seconds(4))), ["dns.ttl_max"]),
+        (
+            Settings(admin=Admin(hosts=(HostPattern("a"), HostPattern("*"), HostPattern("*", 80)))),
+            [
+                "admin.hosts[1]",
+                "admin.hosts[2]",
+            ],
+        ),
+        (Settings(admin=Admin(hosts=(HostPattern("*.internal"),))), []),
         (Settings(dns=Dns(servers=(Endpoint("127.0.0.1", 53), Endpoint("::1", 53)))), []),
         (
             Settings(

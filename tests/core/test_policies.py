@@ -29,6 +29,12 @@ def test_without_entries_all_have_the_general_settings() -> None:
     assert policies.of("a", 80) is policies.of("b", 443)
 
 
+def test_it_says_which_entry_is_the_one() -> None:
+    policies = Policies(Settings(upstreams=(entry("b.example.com", {}), entry("*.example.com:80", {}))))
+    assert [policies.place(host, 80) for host in ("b.example.com", "a.example.com", "a")] == [0, 1, None]
+    assert policies.place("a.example.com", 443) is None
+
+
 def test_the_first_match_wins_and_keeps_what_it_does_not_set() -> None:
     policies = Policies(
         Settings(
@@ -279,8 +285,30 @@ def test_the_settings_of_a_circuit_are_found_by_its_key() -> None:
         "a.example.com", 80, is_internal=True
     )
     assert policies.of_circuit("[::1]:80") is policies.general
-    with pytest.raises(ValueError, match="port"):
-        policies.of_circuit("a.example.com")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(
+            "",
+            "a",
+            "a:",
+            "a:0",
+            "a:99999",
+            "A:80",
+            "a.:80",
+            "a:080",
+            "127.1:80",
+            "[0::1]:80",
+            "a:80+Internal",
+        ),
+        "a:80#0123456789abcdef",
+    ],
+)
+def test_what_is_no_key_of_a_hosts_circuit(key: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        Policies(Settings()).of_circuit(key)
 
 
 def test_what_is_excluded_is_tunnelled_and_keeps_all_else() -> None:

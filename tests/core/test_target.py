@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from proxy.core.errors import HttpRequestError, NotAProxyRequest
 from proxy.core.host import normalised
-from proxy.core.target import Target, from_absolute_form, from_authority_form, from_circuit
+from proxy.core.target import Target, from_absolute_form, from_authority_form
 
 
 @pytest.mark.parametrize(
@@ -375,19 +375,3 @@ def test_the_path_goes_on_as_sent_and_the_host_normalised(host: str, port: str, 
     assert target.authority == host + port
     assert target.host == normalised(host.strip("[]"))
     assert target.port == int(port[1:] or 80)
-
-
-@given(host=hosts, port=st.integers(1, 65535), is_internal=st.booleans())
-def test_the_key_of_a_circuit_leads_back_to_its_target(host: str, port: int, *, is_internal: bool) -> None:
-    target = from_authority_form(f"{host}:{port}")._replace(is_internal=is_internal)
-    named = from_circuit(target.circuit)
-    assert (named.host, named.port, named.is_internal) == (target.host, port, is_internal)
-
-
-@pytest.mark.parametrize(
-    "key",
-    ["", "a", "a:", "a:0", "a:99999", "A:80", "a.:80", "a:080", "127.1:80", "[0::1]:80", "a:80+Internal"],
-)
-def test_what_is_no_key_of_a_circuit(key: str) -> None:
-    with pytest.raises(ValueError, match=r"."):
-        from_circuit(key)
