@@ -15,10 +15,10 @@ import uvloop
 
 from proxy import __version__
 from proxy.app import ENDINGS, ListenError, run
-from proxy.control.config import ConfigError, load
+from proxy.control.config import ConfigError
+from proxy.control.reload import Sources
 from proxy.core.credentials import NAME_NOUN, is_name, line_of
 from proxy.core.egress import AllowedAddresses
-from proxy.core.policy import Settings
 from proxy.files import check
 
 # Exit codes: what systemd, Kubernetes and scripts see.
@@ -45,11 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if command == "run":
             _end_by_signal()
-            settings = _load(arguments.config, arguments.egress)
-            return _run(settings)
+            return _run(_sources(arguments.config, arguments.egress))
         if command == "check":
-            settings = _load(arguments.file, None)
-            check(settings)
+            check(_sources(arguments.file, None).load())
             sys.stdout.write(f"{arguments.file}: ok\n")
             return 0
         if command == "demo":
@@ -101,9 +99,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _load(path: Path | None, egress: str | None) -> Settings:
-    flags = {} if egress is None else {"egress.addresses": egress}
-    return load(path, os.environ, flags)
+def _sources(path: Path | None, egress: str | None) -> Sources:
+    return Sources(path, os.environ, {} if egress is None else {"egress.addresses": egress})
 
 
 def _end_by_signal() -> None:
@@ -119,10 +116,10 @@ def _end_by_signal() -> None:
         signal.signal(number, end)
 
 
-def _run(settings: Settings) -> int:
+def _run(sources: Sources) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run(settings))
+            runner.run(run(sources))
     except ListenError as error:
         sys.stderr.write(f"breaker-proxy: {error}\n")
         return LISTEN_FAILED

@@ -1,16 +1,19 @@
-"""The files that the settings name: read at the start, which a fault in one of them ends."""
+"""The files that the settings name: read at the start, which a fault in one of them ends, and by a reload."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy.control import admin_token, credentials_file, log, state_file
 from proxy.control.admin_token import MadeToken, TokenFile
 from proxy.control.config import ConfigError, Fault
+from proxy.core.credentials import Credentials
 from proxy.core.https import HttpsMode, Tls
-from proxy.core.policies import Policies
+from proxy.core.policies import ways_of
 from proxy.core.policy import Settings
 from proxy.wire import trust_bundle
 from proxy.wire.certificate_files import CertificateFault
@@ -22,23 +25,51 @@ if TYPE_CHECKING:
 _NEEDS_EXTRA = "https: intercept needs an extra: pip install 'breaker-proxy[intercept]'"
 
 
-def check(settings: Settings) -> None:
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What the files say that others have made.
+
+    Attributes:
+        upstream_tls: what upstreams are trusted by, and shown.
+        credentials: the tokens of clients; None asks nobody.
+    """
+
+    upstream_tls: UpstreamTls
+    credentials: Credentials | None
+
+
+def check(settings: Settings, former: UpstreamTls | None = None) -> Named:
     """Reads the files that others have made, and makes none.
 
+    Args:
+        settings: name them.
+        former: what is made of those that say what they said, when this was made.
+
     Raises:
-        ConfigError: one of them cannot be used.
+        ConfigError: some of them cannot be used; with all faults.
     """
-    if settings.listen.credentials_file is not None:
-        credentials_file.read(settings.listen.credentials_file)
-    if settings.state_file is not None:
-        state_file.check(settings.state_file)
-    if settings.admin.token_file is not None:
-        admin_token.read(settings.admin.token_file)
-    upstream_tls(Policies(settings).tls)
-    if _is_to_intercept(settings):
-        _require_extra()
-    with _config_errors("intercept.extra_roots"):
-        trust_bundle.extra_roots(settings.intercept.extra_roots)
+    faults: list[Fault] = []
+    credentials, tls = None, UpstreamTls()
+    with _gathered(faults):
+        if settings.listen.credentials_file is not None:
+            credentials = credentials_file.read(settings.listen.credentials_file)
+    with _gathered(faults):
+        if settings.state_file is not None:
+            state_file.check(settings.state_file)
+    with _gathered(faults):
+        if settings.admin.token_file is not None:
+            admin_token.read(settings.admin.token_file)
+    with _gathered(faults):
+        tls = upstream_tls(ways_of(settings), former)
+    with _gathered(faults):
+        if _is_to_intercept(settings):
+            _require_extra()
+    for path in settings.intercept.extra_roots:
+        with _gathered(faults), _config_errors("intercept.extra_roots"):
+            trust_bundle.extra_roots([path])
+    if faults:
+        raise ConfigError(faults)
+    return Named(tls, credentials)
 
 
 def token(settings: Settings, clock: Callable[[], float]) -> TokenFile | MadeToken | None:
@@ -52,17 +83,25 @@ def token(settings: Settings, clock: Callable[[], float]) -> TokenFile | MadeTok
     return None if settings.listen.admin.is_loopback else MadeToken()
 
 
-def upstream_tls(ways: Iterable[Tls]) -> UpstreamTls:
+def upstream_tls(ways: Collection[Tls], former: UpstreamTls | None = None) -> UpstreamTls:
     """TLS towards upstreams.
 
     Args:
-        ways: all in which it is spoken (`Policies.tls`).
+        ways: all in which it is spoken (`ways_of`).
+        former: as in `UpstreamTls`.
 
     Raises:
-        ConfigError: a certificate or a key cannot be used.
+        ConfigError: certificates or keys cannot be used; with all faults.
     """
-    with _config_errors("upstreams.tls"):
-        return UpstreamTls(ways)
+    try:
+        return UpstreamTls(ways, former)
+    except CertificateFault as error:
+        # First: by now it may have mended itself.
+        faults = [Fault(error.path, None, "upstreams.tls", error.reason)]
+        for way in ways:
+            with _gathered(faults), _config_errors("upstreams.tls"):
+                UpstreamTls([way])
+        raise ConfigError(list(dict.fromkeys(faults))) from error
 
 
 def leaves(settings: Settings) -> "Leaves | None":
@@ -97,6 +136,24 @@ def leaves(settings: Settings) -> "Leaves | None":
     return Leaves(opened.authority, lambda: datetime.now(UTC))
 
 
+def leaves_after(settings: Settings, former: "Leaves | None") -> "Leaves | None":
+    """What a reload makes of the certificates for what is to be intercepted; a CA that is there stays.
+
+    The bundle for clients is written anew where it would say something else.
+
+    Raises:
+        ConfigError: as `leaves`; or the bundle cannot be written.
+    """
+    intercept = settings.intercept
+    if former is None or not _is_to_intercept(settings):
+        return former or leaves(settings)
+    if intercept.directory is not None:
+        with _config_errors("intercept"):
+            extra = trust_bundle.extra_roots(intercept.extra_roots)
+            trust_bundle.write(Path(intercept.directory), former.authority.pem, extra)
+    return former
+
+
 def _is_to_intercept(settings: Settings) -> bool:
     return any(upstream.https is HttpsMode.INTERCEPT for upstream in settings.upstreams)
 
@@ -107,6 +164,15 @@ def _require_extra() -> None:
         import_module("cryptography")
     except ImportError as error:
         raise ConfigError([Fault("defaults", None, "upstreams.https", _NEEDS_EXTRA)]) from error
+
+
+@contextmanager
+def _gathered(faults: list[Fault]) -> Iterator[None]:
+    """Goes on behind faults, and keeps them."""
+    try:
+        yield
+    except ConfigError as error:
+        faults += error.faults
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from support.process import PATIENCE_S, ROOT, command, environment
 
 from proxy import files
 from proxy.control.config import ConfigError, load
-from proxy.core.policies import Policies
+from proxy.core.policies import ways_of
 
 each_command = pytest.mark.parametrize("arguments", [("check",), ("run", "--config")], ids=["check", "run"])
 # Does not find the extra, as if it were not installed.
@@ -178,7 +178,7 @@ def test_nothing_is_made_where_nothing_is_intercepted(folder: Path) -> None:
 def test_a_fault_has_the_key_of_the_setting(folder: Path) -> None:
     settings = load(Path(with_tls(folder, ca="garbage")), {}, {})
     with pytest.raises(ConfigError) as caught:
-        files.upstream_tls(Policies(settings).tls)
+        files.upstream_tls(ways_of(settings))
     (fault,) = caught.value.faults
     assert (fault.source, fault.line, fault.key) == (str(folder / "garbage"), None, "upstreams.tls")
 

@@ -55,13 +55,19 @@ class AccessLog:
     """
 
     def __init__(self, settings: policy.Log, bundle_directory: str | None = None) -> None:
-        self._access = settings.access
-        self._path = settings.path
         self._hint = _how_to_trust(bundle_directory)
         self._untrusting = _Once()
         self._closing = _Once()
         self._tunnelled = _Once()
+        self._access, self._path = settings.access, settings.path
         self._logger: FilteringBoundLogger = logger().bind()
+
+    def reload(self, settings: policy.Log) -> None:
+        """Goes on with other settings; what was said once is not said again."""
+        self._access = settings.access
+        self._path = settings.path
+        # Of the level that is in force now.
+        self._logger = logger().bind()
 
     def exchange_ended(self, exchange: Exchange, now: float) -> None:
         """Writes the line of an exchange, if it is to have one; to be called once, when it has ended.

@@ -30,7 +30,12 @@ breaker-proxy: the admin port
 
 
 def application(
-    metrics: Metrics, readiness: Callable[[], str | None], api: Api, trust: Trust
+    metrics: Metrics,
+    readiness: Callable[[], str | None],
+    api: Api,
+    trust: Trust,
+    *,
+    remark: Callable[[], str | None] = lambda: None,
 ) -> web.Application:
     """Builds the application of the admin port.
 
@@ -39,6 +44,7 @@ def application(
         readiness: says in a few words why the proxy is not ready, or None when it is.
         api: what is under /api/v1.
         trust: who may use that.
+        remark: says what is wrong all the same, for `/readyz` to tell, or None.
     """
     # One at a time: each scrape keeps a thread busy, and threads share one interpreter lock with the traffic.
     encoding = asyncio.Lock()
@@ -50,8 +56,9 @@ def application(
         return web.Response(text="ok\n")
 
     async def readyz(_request: web.Request) -> web.Response:
-        reason = readiness()
-        return web.Response(text="ok\n") if reason is None else web.Response(status=503, text=f"{reason}\n")
+        reason, wrong = readiness(), remark()
+        status, word = (200, "ok") if reason is None else (503, reason)
+        return web.Response(status=status, text=f"{word}\n" + (f"{wrong}\n" if wrong else ""))
 
     async def prometheus(request: web.Request) -> web.Response:
         accept = ",".join(request.headers.getall("Accept", ()))

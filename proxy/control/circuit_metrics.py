@@ -11,6 +11,7 @@ it happens, since zeros for everything would triple the time of a scrape; the to
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from prometheus_client.core import Metric
 
@@ -208,12 +209,12 @@ class CircuitMetrics:
 
     Args:
         circuits: the table.
-        max_labelled: how many circuits have labels of their own, >= 0.
+        max_labelled: how many circuits have labels of their own, >= 0; may be replaced.
     """
 
     def __init__(self, circuits: Circuits, max_labelled: int) -> None:
         self._circuits = circuits
-        self._max_labelled = max_labelled
+        self.max_labelled = max_labelled
         # An ordered set: who came first stays.
         self._labelled: dict[str, None] = {}
 
@@ -231,9 +232,10 @@ class CircuitMetrics:
 
     def _with_labels(self) -> list[Circuit]:
         table = self._circuits
-        self._labelled = {key: None for key in self._labelled if table.get(key)}
+        stays = (key for key in self._labelled if table.get(key))
+        self._labelled = dict.fromkeys(islice(stays, self.max_labelled))
         for newcomer in table:
-            if len(self._labelled) >= self._max_labelled:
+            if len(self._labelled) >= self.max_labelled:
                 break
             self._labelled[newcomer.key] = None
         return [circuit for key in self._labelled if (circuit := table.get(key))]

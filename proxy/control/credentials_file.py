@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from proxy.control import log
 from proxy.control.config import ConfigError
 from proxy.control.sections import Fault
+from proxy.control.watch import Seen, seen
 from proxy.core.credentials import Credentials, Malformed
 
 # Some ten thousand tokens; a Kubernetes Secret holds as much.
@@ -22,9 +23,6 @@ MAX_FILE_BYTES = 1024 * 1024
 LOOK_S = 1.0
 
 _KEY = "listen.credentials_file"
-
-# Device, inode, time and size of the file; None if nothing is known of it.
-_Seen = tuple[int, ...] | None
 
 
 def read(path: str) -> Credentials:
@@ -57,7 +55,7 @@ class CredentialsFile:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._seen = _seen(path)
+        self._seen: Seen = seen(path)
         self._credentials = read(path)
         self._told: list[Fault] = []
         self._changed_lately = True
@@ -80,10 +78,10 @@ class CredentialsFile:
         if now < self._look_at:
             return
         self._look_at = now + LOOK_S
-        seen = _seen(self._path)
-        changed = seen != self._seen
+        found = seen(self._path)
+        changed = found != self._seen
         if changed or self._changed_lately:
-            self._seen = seen
+            self._seen = found
             self._changed_lately = changed
             self._read_again()
 
@@ -97,6 +95,10 @@ class CredentialsFile:
                 self._told = error.faults
                 log.credentials_kept(error.faults)
             return
+        self.reload(credentials)
+
+    def reload(self, credentials: Credentials) -> None:
+        """Goes on with what the file says now."""
         if self._told or credentials != self._credentials:
             self._told = []
             self._credentials = credentials
@@ -105,14 +107,6 @@ class CredentialsFile:
     def _tell(self) -> None:
         digests = self._credentials.digests
         log.credentials_read(self._path, names=len(digests), tokens=self._credentials.tokens)
-
-
-def _seen(path: str) -> _Seen:
-    try:
-        status = os.stat(path)  # noqa: PTH116 -- the path may be one that Path() would change
-    except (OSError, ValueError):
-        return None
-    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size
 
 
 def content_of(path: str) -> bytes:

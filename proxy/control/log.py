@@ -173,6 +173,12 @@ def configure(settings: policy.Log, stream: TextIO | BinaryIO | None = None) -> 
     root.setLevel(max(logging.WARNING, _LEVELS[settings.level]))
 
 
+def set_level(level: policy.LogLevel) -> None:
+    """Has another level, for a `logger` asked for afterwards; where lines go stays as it is."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]))
+    logging.getLogger().setLevel(max(logging.WARNING, _LEVELS[level]))
+
+
 def _head_first(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
     head = {key: event_dict.pop(key) for key in ("timestamp", "level", "event")}
     return {**head, **event_dict}

@@ -116,6 +116,7 @@ class Metrics:
         tunnels: counts the tunnels that stand.
         idle_connections: counts the upstream connections that wait in the pool.
         dns_lookups: counts the look-ups of names, by how they ended.
+        reload_succeeded: tells whether the last reload of the configuration did.
         clock: monotonic seconds, as the circuits are told them.
     """
 
@@ -128,12 +129,14 @@ class Metrics:
         tunnels: Callable[[], int],
         idle_connections: Callable[[], int],
         dns_lookups: Callable[[], Mapping[Lookup, int]],
+        reload_succeeded: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
         self._in_flight = in_flight
         self._tunnels = tunnels
         self._idle_connections = idle_connections
         self._dns_lookups = dns_lookups
+        self._reload_succeeded = reload_succeeded
         self._counts = {entry: _Counts() for entry in Entry}
         self._dns, self._connect, self._tls, self._head = (_Durations() for _ in range(4))
         self._denied: Counter[tuple[str, bool]] = Counter()
@@ -141,6 +144,10 @@ class Metrics:
         self._response_bytes = 0
         self._circuits = CircuitMetrics(circuits, max_circuits)
         self._clock = clock
+
+    def reload(self, max_circuits: int) -> None:
+        """Has another number of circuits with labels of their own; of too many the latest lose theirs."""
+        self._circuits.max_labelled = max_circuits
 
     def observe(self, exchange: Exchange, now: float) -> None:
         """Counts an exchange; to be called once, when it has ended.
@@ -182,6 +189,11 @@ class Metrics:
     def _families(self) -> Iterator[Metric]:
         """What concerns the process and its exchanges."""
         yield InfoMetricFamily(f"{PREFIX}build", "The running program.", {"version": __version__})
+        yield gauge(
+            "config_reload_success",
+            "Whether the last reload of the configuration succeeded, 1 before the first.",
+            int(self._reload_succeeded()),
+        )
         yield gauge("in_flight", "Exchanges under way, tunnels included.", self._in_flight())
         yield gauge("tunnels", "CONNECT tunnels that stand.", self._tunnels())
         pool = gauges("pool_connections", "Upstream connections kept for the next request.", "state")

@@ -3,14 +3,16 @@
 What a route calls internal has the same settings, but for the class of its address, which is not asked.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from proxy.core.acl import NOWHERE, Acl, Indexes, OwnListeners
 from proxy.core.circuit_name import CircuitName
-from proxy.core.host_pattern import HostPatterns
+from proxy.core.egress import Egress
+from proxy.core.host_pattern import HostPattern, HostPatterns
 from proxy.core.https import HttpsMode, Tls
+from proxy.core.overlay import Overlay
 from proxy.core.policy import CircuitPolicy, OpenAction, Seconds, Settings, Timeouts, Upstream
 from proxy.core.target import Target
 
@@ -18,6 +20,7 @@ from proxy.core.target import Target
 MAX_REMEMBERED = 4096
 # A member is looked up on its class in Python; it is asked in every exchange.
 _ORIGINATE = HttpsMode.ORIGINATE
+_NOTHING: Overlay[Egress] = Overlay()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,33 +42,91 @@ class _Pair(NamedTuple):
     internal: UpstreamPolicy
 
 
+class _Rules(NamedTuple):
+    """By which connections are told apart: whom they may lead to, and how they speak TLS.
+
+    Attributes:
+        egress: what the entry writes of it; the general one is beneath.
+    """
+
+    egress: Overlay[Egress]
+    tls: Tls
+    open: Acl
+    internal: Acl
+
+
+def ways_of(settings: Settings) -> tuple[Tls, ...]:
+    """How TLS is spoken to upstreams, in all the ways that differ."""
+    return tuple(dict.fromkeys((Tls(), *(upstream.tls.onto(Tls()) for upstream in settings.upstreams))))
+
+
 class Policies:
     """Answers for host and port.
 
     For one entry always with the same settings of circuits and the same rules, by which the circuits and the
-    connections of one set of settings are told from those of another.
+    connections of one set of settings are told from those of another. After a reload an entry whose rules and
+    TLS are as before has the same rules still, so that its connections go on.
 
     Args:
         settings: the configuration.
         own: our own listeners, which nobody may call.
+        former: what these replace; its own listeners are the same.
+        reread: of the ways to speak TLS, those whose files say something else than they did for the former.
 
     Attributes:
         general: the settings where no entry matches.
     """
 
-    def __init__(self, settings: Settings, own: OwnListeners = NOWHERE) -> None:
-        indexes = Indexes()
-        self._general = _overlaid(settings, None, own, indexes)
+    def __init__(
+        self,
+        settings: Settings,
+        own: OwnListeners = NOWHERE,
+        *,
+        former: "Policies | None" = None,
+        reread: Collection[Tls] = (),
+    ) -> None:
+        self._own = own
+        self._indexes = Indexes()
+        self._egress = settings.egress
+        # By the pattern of the entry; of several with one pattern only the first is ever found.
+        self._rules: dict[HostPattern | None, _Rules] = {}
+        known = {} if former is None else former.known(settings.egress)
+        self._general = _overlaid(settings, None, self._rules_of(None, known, reread))
         self.general = self._general.open
         self._patterns = HostPatterns(upstream.match for upstream in settings.upstreams)
         self._not_intercepted = HostPatterns(settings.intercept.exclude)
-        self._entries = [_overlaid(settings, upstream, own, indexes) for upstream in settings.upstreams]
+        self._entries = [
+            _overlaid(settings, upstream, self._rules_of(upstream, known, reread))
+            for upstream in settings.upstreams
+        ]
         self._found: dict[tuple[str, int], _Pair] = {}
 
+    def known(self, egress: Egress) -> Mapping[HostPattern | None, _Rules]:
+        """The rules of each entry, as far as they hold under these general rules."""
+        return self._rules if egress == self._egress else {}
+
+    def _rules_of(
+        self, upstream: Upstream | None, known: Mapping[HostPattern | None, _Rules], reread: Collection[Tls]
+    ) -> _Rules:
+        match, written, tls = None, _NOTHING, Tls()
+        if upstream is not None:
+            match, written, tls = upstream.match, upstream.egress, upstream.tls.onto(tls)
+        rules = known.get(match)
+        if rules is None or (rules.egress, rules.tls) != (written, tls) or tls in reread:
+            egress = written.onto(self._egress)
+            rules = _Rules(
+                written,
+                tls,
+                Acl(egress, self._own, indexes=self._indexes),
+                Acl(egress, self._own, is_internal=True, indexes=self._indexes),
+            )
+        self._rules.setdefault(match, rules)
+        return rules
+
     @property
-    def tls(self) -> set[Tls]:
-        """How TLS is spoken to upstreams, in all the ways that differ."""
-        return {self.general.tls, *(pair.open.tls for pair in self._entries)}
+    def acls(self) -> set[Acl]:
+        """All rules that an answer can have."""
+        return {acl for rules in self._rules.values() for acl in (rules.open, rules.internal)}
 
     @property
     def longest_body_idle_s(self) -> float:
@@ -123,6 +184,10 @@ class Policies:
         """
         return self._patterns.first(host, port)
 
+    def is_under(self, acl: Acl, host: str, port: int) -> bool:
+        """Whether these are the rules for an upstream, internal or not."""
+        return acl in (self.of(host, port).acl, self.of(host, port, is_internal=True).acl)
+
     def _look(self, host: str, port: int) -> _Pair:
         place = self.place(host, port)
         pair = self._general if place is None else self._entries[place]
@@ -134,20 +199,17 @@ class Policies:
         return pair
 
 
-def _overlaid(settings: Settings, upstream: Upstream | None, own: OwnListeners, indexes: Indexes) -> _Pair:
+def _overlaid(settings: Settings, upstream: Upstream | None, rules: _Rules) -> _Pair:
     circuit = settings.circuit
     timeouts = settings.timeouts
     open_action = settings.open_action
-    egress = settings.egress
-    https, tls = HttpsMode.TUNNEL, Tls()
+    https = HttpsMode.TUNNEL
     if upstream is not None:
         circuit = upstream.circuit.onto(circuit)
         timeouts = upstream.timeouts.onto(timeouts)
         open_action = upstream.open_action or open_action
-        egress = upstream.egress.onto(egress)
         https = upstream.https
-        tls = upstream.tls.onto(tls)
     if circuit.probe_lease is None:
         circuit = replace(circuit, probe_lease=Seconds(timeouts.lease_s))
-    policy = UpstreamPolicy(circuit, timeouts, open_action, Acl(egress, own, indexes=indexes), https, tls)
-    return _Pair(policy, replace(policy, acl=Acl(egress, own, is_internal=True, indexes=indexes)))
+    policy = UpstreamPolicy(circuit, timeouts, open_action, rules.open, https, rules.tls)
+    return _Pair(policy, replace(policy, acl=rules.internal))

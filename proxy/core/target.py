@@ -13,6 +13,8 @@ from proxy.core.errors import HttpRequestError, NotAProxyRequest
 from proxy.core.host import normalised, split
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+# Behind the name of a circuit that is for routes alone.
+INTERNAL = "+internal"
 
 _PORT = re.compile(r":[0-9]*\Z")
 _INTERNAL = "+internal"

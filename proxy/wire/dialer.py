@@ -9,11 +9,13 @@ import errno
 import re
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 import aiohappyeyeballs
 
+from proxy.core.acl import Acl
 from proxy.core.budget import MAX_RACES
 from proxy.core.errors import (
     ConnectionRefused,
@@ -65,8 +67,22 @@ class Dialer:
     def __init__(self, resolver: Resolver, clock: Callable[[], float], upstream_tls: UpstreamTls) -> None:
         self._resolver = resolver
         self._upstream_tls = upstream_tls
+        # For exchanges that began under rules that have gone since; as long as one of them lasts.
+        self._former_tls: WeakKeyDictionary[Acl, UpstreamTls] = WeakKeyDictionary()
         self._clock = clock
         self._racing = 0
+
+    def reload(self, resolver: Resolver, upstream_tls: UpstreamTls, gone: Iterable[Acl]) -> None:
+        """Goes on with another resolver, or other TLS.
+
+        Args:
+            resolver: names to addresses.
+            upstream_tls: how TLS is spoken.
+            gone: the rules that no new exchange gets: whoever has them goes on as before.
+        """
+        for acl in gone:
+            self._former_tls[acl] = self._upstream_tls
+        self._resolver, self._upstream_tls = resolver, upstream_tls
 
     async def connect(
         self, exchange: Exchange, target: Target, policy: UpstreamPolicy, factory: Callable[[], _P]
@@ -82,7 +98,8 @@ class Dialer:
         """
         is_tls = target.scheme == "https"
         if is_tls:
-            await self._upstream_tls.ready(policy.tls)
+            upstream_tls = self._former_tls.get(policy.acl, self._upstream_tls)
+            await upstream_tls.ready(policy.tls)
         began = self._clock()
         timeouts = policy.timeouts
         exchange.wait_for(Awaited.ADDRESS, timeouts.dns, began)
@@ -97,7 +114,7 @@ class Dialer:
             notice(sock, max(timeouts.body_idle, timeouts.head))
             loop = asyncio.get_running_loop()
             if is_tls:
-                tls = self._upstream_tls.transport(policy.tls, target.host)
+                tls = upstream_tls.transport(policy.tls, target.host)
                 transport, _ = await loop.create_connection(lambda: tls, sock=sock)
             else:
                 transport, protocol = await loop.create_connection(factory, sock=sock)

@@ -44,8 +44,8 @@ class Forwarding:
         pool: lends connections.
         tunnels: carry what has become a WebSocket.
         clock: monotonic seconds.
-        limits: `max_head` and `max_fields`.
-        heads: makes the heads that go out.
+        limits: `max_head` and `max_fields`; may be replaced.
+        heads: makes the heads that go out; may be replaced, an exchange under way keeps its own.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class _Relay:
         "_call",
         "_expects_continue",
         "_first",
+        "_heads",
         "_is_draining",
         "_more",
         "_sent",
@@ -100,6 +101,7 @@ class _Relay:
         self._call = call
         content, body = call.request.content, call.exchange.body
         self._sent = 0
+        self._heads = by.heads
         self._first = by.heads.request(call)
         self._whole = True
         self._is_draining = False
@@ -248,7 +250,7 @@ class _Relay:
         exchange.response_bytes = len(piece)
         exchange.begun = True
         exchange.ends_by_close = body.framing is _CLOSE
-        out = by.heads.response(head, body, keep=keep)
+        out = self._heads.response(head, body, keep=keep)
         if response.complete:
             self._answer(out + self._end(piece, body))
         else:
@@ -293,7 +295,7 @@ class _Relay:
         if awaits_anew:
             self._expects_continue = False
         if self._call.is_http_1_1:
-            self._answer(self._by.heads.interim(head))
+            self._answer(self._heads.interim(head))
             if self._call.client.writing_paused:
                 await self._drain()
                 awaits_anew = True
@@ -307,7 +309,7 @@ class _Relay:
         # It is judged at the head; what follows is how it lives and ends.
         call.permit.settle(call.exchange.outcome, now)
         tail = upstream.response.tail
-        await self._by.tunnels.carry_on(call, upstream.hand_over, self._by.heads.switching(head), tail)
+        await self._by.tunnels.carry_on(call, upstream.hand_over, self._heads.switching(head), tail)
         return CLOSE
 
     def _answer(self, out: bytes) -> None:
@@ -320,7 +322,7 @@ class _Relay:
         """The last piece of content as it goes to the client."""
         if body.framing is not _CHUNKED:
             return piece
-        return _framed(piece, body) + self._by.heads.last_chunk(self._upstream.response)
+        return _framed(piece, body) + self._heads.last_chunk(self._upstream.response)
 
     async def _drain(self) -> None:
         """Waits until the client has taken most of what was written; the upstream is not read meanwhile."""

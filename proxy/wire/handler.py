@@ -88,6 +88,10 @@ class Handler:
         self.carried = 0
         self.is_stopping = False
 
+    def reload(self, policies: Policies, intercept: Intercept | None) -> None:
+        """Goes on with other settings; an exchange under way keeps those it has found."""
+        self._policies, self._intercept = policies, intercept
+
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Walks the line with one request."""
         client = _client_of(request)
@@ -114,6 +118,10 @@ class Handler:
                 if succession is not None:
                     return succession
                 now = self._clock()
+                # It is admitted only now: its circuit must not go back to the settings of before a reload.
+                target, policy = self._policies.find(target)
+                call.policy = policy
+                policy.acl.authorize(exchange, target)
             host = target.circuit
             endpoint = None
             if exchange.entry is not _TUNNEL:  # a tunnel hides what would tell its endpoint

@@ -99,8 +99,12 @@ class Interception:
         clock: Callable[[], float],
     ) -> None:
         self._certificates = certificates
-        self._max_head = limits.max_head
         self._clock = clock
+        self.reload(limits)
+
+    def reload(self, limits: Limits) -> None:
+        """Goes on with other limits."""
+        self._max_head = limits.max_head
 
     async def open(self, call: Call) -> Succession | None:
         """Answers a CONNECT and hears what its client speaks.

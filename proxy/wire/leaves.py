@@ -34,12 +34,13 @@ class Leaves:
     """Server-side TLS contexts by host; for one event loop.
 
     Args:
-        authority: which signs.
+        authority: which signs, and stays.
         now: the time, with a time zone.
         most: how many contexts are kept; the least recently used goes.
     """
 
     def __init__(self, authority: Authority, now: Callable[[], datetime], most: int = MOST_LEAVES) -> None:
+        self.authority = authority
         self._mint = Mint(authority)
         self._now = now
         self._most = most

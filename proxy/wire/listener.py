@@ -35,14 +35,21 @@ class Clients:
 
     def __init__(self, line: Line, limits: Limits, timeouts: Timeouts, now: float) -> None:
         self._line = line
+        self._all: set[ClientConnection] = set()
+        self.now = now
+        self.is_draining = False
+        self.reload(limits, timeouts)
+
+    def reload(self, limits: Limits, timeouts: Timeouts) -> None:
+        """Goes on with other settings; of too many clients the longest idle ones go."""
         self._most = limits.max_connections
         self._most_with_surplus = self._most + min(TURNED_AWAY, self._most)
         self._head_s = float(timeouts.request_head)
         self._idle_s = float(timeouts.client_idle)
         self._unread_s = float(timeouts.body_idle)
-        self._all: set[ClientConnection] = set()
-        self.now = now
-        self.is_draining = False
+        surplus = max(0, len(self._all) - self._most)
+        for client in sorted((client for client in self._all if client.is_idle), key=_idle_since)[:surplus]:
+            client.leave()
 
     def __len__(self) -> int:
         return len(self._all)
@@ -127,7 +134,6 @@ class Listener(web.Server):
         super().__init__(handle, request_factory=self._make, handler_cancellation=True)
         self._line = line
         self._clients = clients
-        self._naming = naming
         self._settings = {
             "loop": asyncio.get_running_loop(),
             "access_log": None,
@@ -137,11 +143,18 @@ class Listener(web.Server):
             "keepalive_timeout": _OUT_OF_REACH_S,
             # How long content that is thrown away behind an answer may take to arrive.
             "lingering_time": 2.0,
+            "read_bufsize": READ_BUFFER,
+        }
+        self.reload(limits, naming)
+
+    def reload(self, limits: Limits, naming: Naming) -> None:
+        """Has other limits for the connections that come; those that stand have their parser already."""
+        self._naming = naming
+        self._settings |= {
             # One more than a line, since aiohttp's error tells what was too long by its limit alone.
             "max_field_size": int(limits.max_head) + 1,
             "max_headers": limits.max_fields,
             "max_line_size": int(limits.max_head),
-            "read_bufsize": READ_BUFFER,
         }
 
     def __call__(self) -> ClientConnection:

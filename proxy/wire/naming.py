@@ -139,11 +139,11 @@ class ByRoute:
     """On the reverse port routes say it, by what the request would name at an ordinary server.
 
     Args:
-        routes: all there are.
+        routes: all there are; may be replaced.
     """
 
     def __init__(self, routes: Routes) -> None:
-        self._routes = routes
+        self.routes = routes
 
     def entry(self, method: str) -> Entry:  # noqa: ARG002 -- all come in by this one
         """By which entry a request comes in."""
@@ -159,7 +159,7 @@ class ByRoute:
         if call.request.method == "CONNECT":
             raise HttpRequestError("CONNECT goes to listen.proxy: here are routes only")
         asked = _asked(call, "http")
-        return self._routes.target(asked.host, asked.port, asked.origin_form)
+        return self.routes.target(asked.host, asked.port, asked.origin_form)
 
 
 class InsideConnect:

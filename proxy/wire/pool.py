@@ -6,14 +6,19 @@ are in use is bounded by who may begin an exchange. There is no queue to wait in
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
+from typing import cast
 
+from proxy.core.acl import Acl
 from proxy.core.exchange import Exchange
-from proxy.core.policies import UpstreamPolicy
+from proxy.core.policies import Policies, UpstreamPolicy
 from proxy.core.policy import Limits
 from proxy.core.target import Target
 from proxy.wire.dialer import Dialer
 from proxy.wire.upstream import UpstreamConnection
+
+# Scheme, host, port and rules.
+_Key = tuple[str, str, int, Acl]
 
 
 class Pool:
@@ -33,9 +38,11 @@ class Pool:
         self.clock = clock
         self._limits = limits
         self._idle_s = upstream_idle_s
+        # None until there are others than those by which all connections were made.
+        self._policies: Policies | None = None
         # Longest idle first; the same connections by key, the latest last.
         self._idle: OrderedDict[UpstreamConnection, None] = OrderedDict()
-        self._by_key: dict[Hashable, list[UpstreamConnection]] = {}
+        self._by_key: dict[_Key, list[UpstreamConnection]] = {}
 
     def __repr__(self) -> str:
         return f"<Pool idle={len(self._idle)} hosts={len(self._by_key)}>"
@@ -78,12 +85,32 @@ class Pool:
 
     def take_back(self, connection: UpstreamConnection) -> None:
         """Ends a loan: the connection rests if it is fit for another exchange, else it ends."""
-        if not connection.reusable:
+        if not connection.reusable or not self._may_be_lent(_key_of(connection)):
             connection.abort()
             return
         connection.idle_until = self.clock() + connection.may_rest_s(self._idle_s)
         connection.rest()
         self._keep(connection)
+
+    def reload(self, limits: Limits, upstream_idle_s: float, policies: Policies) -> None:
+        """Goes on with other settings: closes what may not be lent by them, or is too much."""
+        self._limits, self._idle_s, self._policies = limits, upstream_idle_s, policies
+        idle_until = self.clock() + upstream_idle_s
+        for connection in self._idle:
+            connection.idle_until = min(connection.idle_until, idle_until)
+        for key in [key for key in self._by_key if not self._may_be_lent(key)]:
+            for connection in tuple(self._by_key[key]):
+                self._drop(connection)
+        for resting in tuple(self._by_key.values()):
+            for connection in resting[: max(0, len(resting) - limits.idle_per_host)]:
+                self._drop(connection)
+        while len(self._idle) > limits.idle_total:
+            self._drop(next(iter(self._idle)))
+
+    def _may_be_lent(self, key: _Key) -> bool:
+        """Whether the rules by which a connection was made are still those of its upstream."""
+        _, host, port, acl = key
+        return self._policies is None or self._policies.is_under(acl, host, port)
 
     def adopt(self, transport: asyncio.Transport, target: Target, policy: UpstreamPolicy) -> None:
         """Keeps a connection that a tunnel has made, and that has carried nothing yet."""
@@ -96,7 +123,7 @@ class Pool:
 
     def _keep(self, connection: UpstreamConnection) -> None:
         self._idle[connection] = None
-        resting = self._by_key.setdefault(connection.key, [])
+        resting = self._by_key.setdefault(_key_of(connection), [])
         resting.append(connection)
         if len(resting) > self._limits.idle_per_host:
             self._drop(resting[0])
@@ -118,10 +145,11 @@ class Pool:
         """Lets go of a connection that has ended, or is lent; one that does not rest is unknown."""
         if connection in self._idle:
             del self._idle[connection]
-            resting = self._by_key[connection.key]
+            key = _key_of(connection)
+            resting = self._by_key[key]
             resting.remove(connection)
             if not resting:
-                del self._by_key[connection.key]
+                del self._by_key[key]
 
     def _drop(self, connection: UpstreamConnection) -> None:
         self.forget(connection)
@@ -132,7 +160,11 @@ def _may_be_called(connection: UpstreamConnection, target: Target, policy: Upstr
     return connection.address is not None and policy.acl.vet(connection.address, target.port) is None
 
 
-def _key(target: Target, policy: UpstreamPolicy) -> Hashable:
+def _key_of(connection: UpstreamConnection) -> _Key:
+    return cast("_Key", connection.key)  # of whatever kind its owner likes
+
+
+def _key(target: Target, policy: UpstreamPolicy) -> _Key:
     """Whose connections are alike: what may be called under one set of rules may not under another.
 
     Each set of rules belongs to one entry of the settings, and so to one way to speak TLS.

@@ -59,21 +59,28 @@ class Resolver:
         settings: whom to ask, and for how long to remember.
         timeout_s: for the whole of a query, the longest that anyone waits.
         clock: monotonic seconds.
+        former: the one whose place it takes; they count together, and together stay within the bound on
+            queries. What that remembers came by other settings and is not used.
 
     Attributes:
         lookups: how many look-ups of names ended how. Addresses are not looked up and not counted.
     """
 
-    def __init__(self, settings: Dns, timeout_s: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, settings: Dns, timeout_s: float, clock: Callable[[], float], former: "Resolver | None" = None
+    ) -> None:
         self._clock = clock
         self._answers = Answers(settings)
-        self._slots = Slots(MOST_QUERIES)
+        self._slots: Slots = Slots(MOST_QUERIES) if former is None else former._slots  # noqa: SLF001 -- of the class
         self._servers = NameServers(settings, timeout_s, self._slots)
         # Those that may be joined, by name; of them those that nobody waits for, the longest so first.
         self._queries: dict[str, _Query] = {}
         self._unawaited: dict[_Query, None] = {}
         self._tasks: set[asyncio.Task[tuple[str, ...] | Lookup]] = set()
-        self.lookups = dict.fromkeys(Lookup, 0)
+        self.lookups: dict[Lookup, int] = dict.fromkeys(Lookup, 0) if former is None else former.lookups
+        # Those who ask, and what the last of them tells when another resolver has taken over.
+        self._asking = 0
+        self._unused: asyncio.Future[None] | None = None
 
     @property
     def under_way(self) -> int:
@@ -99,15 +106,29 @@ class Resolver:
         """
         if literal(host) is not None:
             return [_address_info(host, port)]
+        self._asking += 1
         try:
             result, addresses = await self._look_up(host, min(_PATIENCE_S, time_s / 2))
         except asyncio.CancelledError:
             self.lookups[Lookup.CANCELLED] += 1
             raise
+        finally:
+            self._asking -= 1
+            if self._unused is not None and not self._asking and not self._unused.done():
+                self._unused.set_result(None)
         self.lookups[result] += 1
         if not addresses:
             raise _error(result)
         return [_address_info(address, port) for address in addresses]
+
+    async def retire(self) -> None:
+        """Closes once those who wait have their answers; nobody may ask it any more."""
+        try:
+            if self._asking:
+                self._unused = asyncio.get_running_loop().create_future()
+                await self._unused
+        finally:
+            await self.close()
 
     async def close(self) -> None:
         """Ends all look-ups and closes the channels' sockets."""

@@ -44,12 +44,16 @@ class Tunnels:
     def __init__(self, dialer: Dialer, pool: Pool, clock: Callable[[], float], limits: Limits) -> None:
         self._dialer = dialer
         self._pool = pool
-        self._max_head = limits.max_head
         self._clock = clock
-        self._most = limits.max_tunnels
-        self._most_of_host = limits.max_tunnels - limits.max_tunnels // KEPT_FOR_OTHERS
         self.open = 0
         self.of_host: dict[str, int] = {}
+        self.reload(limits)
+
+    def reload(self, limits: Limits) -> None:
+        """Goes on with other limits; tunnels that stand stay, even if there are too many."""
+        self._max_head = limits.max_head
+        self._most = limits.max_tunnels
+        self._most_of_host = limits.max_tunnels - limits.max_tunnels // KEPT_FOR_OTHERS
 
     def __repr__(self) -> str:
         return f"<Tunnels {self.open} of {self._most}, to {len(self.of_host)} hosts>"

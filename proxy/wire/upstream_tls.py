@@ -6,6 +6,7 @@ Sessions are not resumed: what saves handshakes is that connections are kept ali
 import asyncio
 import ssl
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 
 from proxy.core.https import Tls, TlsVersion
@@ -27,14 +28,35 @@ class UpstreamTls:
     Args:
         ways: of all upstreams; the files that they name are read at once. The system's are read when they are
             first needed, which takes 20 ms, so in a thread, and 1.5 MB.
+        former: what this replaces; where its files say what they said, its contexts are used.
+
+    Attributes:
+        reread: the ways whose files say something else than they did for `former`.
 
     Raises:
         CertificateFault: a file cannot be used.
     """
 
-    def __init__(self, ways: Iterable[Tls] = ()) -> None:
-        self._contexts = {way: _context(way) for way in ways if way != _SYSTEM}
+    def __init__(self, ways: Iterable[Tls] = (), former: "UpstreamTls | None" = None) -> None:
         self._loading: dict[Tls, asyncio.Future[ssl.SSLContext]] = {}
+        self._contexts: dict[Tls, ssl.SSLContext] = {}
+        # Read before the contexts are made: what is written in between is then seen as a change.
+        self._digests = {way: _digest(way) for way in ways if way != _SYSTEM}
+        self.reread: frozenset[Tls] = frozenset()
+        if former is not None:
+            self._take_over(former)
+        for way in self._digests:
+            if way not in self._contexts:
+                self._contexts[way] = _context(way)
+
+    def _take_over(self, former: "UpstreamTls") -> None:
+        contexts, digests = former._contexts, former._digests  # noqa: SLF001 -- of the class
+        self._loading = former._loading  # noqa: SLF001 -- of the class
+        if _SYSTEM in contexts:
+            self._contexts[_SYSTEM] = contexts[_SYSTEM]
+        known = {way for way in self._digests if way in digests}
+        self.reread = frozenset(way for way in known if self._digests[way] != digests[way])
+        self._contexts |= {way: contexts[way] for way in known - self.reread}
 
     async def ready(self, way: Tls) -> None:
         """Waits until what is trusted has been read; for most calls there is nothing to wait for."""
@@ -55,6 +77,15 @@ class UpstreamTls:
             host: normalised; what is verified, unless the settings name another.
         """
         return TlsTransport(self._contexts[way], server_side=False, server_hostname=way.server_name or host)
+
+
+def _digest(way: Tls) -> bytes:
+    """Tells whether the files of a way say what they said."""
+    digest = sha256()
+    for path in (way.ca, way.client_cert, way.client_key):
+        content = b"" if path is None else read(Path(path)).content
+        digest.update(len(content).to_bytes(8) + content)
+    return digest.digest()
 
 
 def _context(way: Tls) -> ssl.SSLContext:

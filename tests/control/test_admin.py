@@ -20,9 +20,11 @@ PATHS = ["/", "/livez", "/readyz", "/metrics"]
 
 
 def admin(
-    metrics: Metrics | None = None, readiness: Callable[[], str | None] = lambda: None
+    metrics: Metrics | None = None,
+    readiness: Callable[[], str | None] = lambda: None,
+    remark: Callable[[], str | None] = lambda: None,
 ) -> AbstractAsyncContextManager[httpx.AsyncClient]:
-    return serving(AdminPort(metrics=metrics, readiness=readiness).application())
+    return serving(AdminPort(metrics=metrics, readiness=readiness, remark=remark).application())
 
 
 async def test_it_lives_and_is_ready() -> None:
@@ -41,6 +43,17 @@ async def test_not_ready_tells_why_and_lives_nevertheless() -> None:
         assert (await client.get("/livez")).status_code == 200
         reason[0] = None
         assert (await client.get("/readyz")).status_code == 200
+
+
+async def test_what_is_wrong_all_the_same_is_told_and_it_stays_ready() -> None:
+    wrong = "the configuration could not be reloaded"
+    reason: list[str | None] = [None]
+    async with admin(readiness=lambda: reason[0], remark=lambda: wrong) as client:
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.text) == (200, f"ok\n{wrong}\n")
+        reason[0] = "draining"
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.text) == (503, f"draining\n{wrong}\n")
 
 
 async def test_the_index_names_every_path() -> None:

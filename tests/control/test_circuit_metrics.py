@@ -264,6 +264,16 @@ def test_labels_do_not_move_to_a_circuit_that_stands_earlier_in_the_table() -> N
     assert labelled(metrics) == [A]
 
 
+def test_how_many_have_labels_may_change() -> None:
+    rig = rig_of(max_circuits=3)
+    metrics = metrics_of(rig.circuits, max_circuits=2)
+    for key in (A, "b:80", "c:80"):
+        rig.succeed(1, 0.0, key)
+    for most, expected in ((2, [A, "b:80"]), (1, [A]), (3, [A, "b:80", "c:80"]), (0, [])):
+        metrics.reload(most)
+        assert labelled(metrics) == expected
+
+
 def test_no_circuit_needs_to_have_labels() -> None:
     rig = rig_of()
     rig.fail(2, 0.0, A)

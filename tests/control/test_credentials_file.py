@@ -214,6 +214,16 @@ def test_the_symlinks_of_a_kubernetes_secret(tmp_path: Path) -> None:
     assert file.check(value(token=OTHER)) == "ci"
 
 
+def test_what_a_reload_has_read_holds_at_once(path: Path, logs: list[Any]) -> None:
+    file = CredentialsFile(str(path))
+    path.write_text(line("web", OTHER))
+    file.reload(read(str(path)))
+    file.reload(read(str(path)))
+    assert file.check(value("web", OTHER)) == "web"
+    file.look(1.0)
+    assert logs == [read_entry(path)] * 2
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [

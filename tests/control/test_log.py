@@ -235,6 +235,25 @@ def test_configure_holds_for_what_is_made_afterwards(stream: BinaryIO, lines: Li
     assert [line["event"] for line in lines()] == ["stopped", "draining", "once"]
 
 
+def test_another_level_holds_for_what_is_made_afterwards(pipe: tuple[int, BinaryIO]) -> None:
+    """Also where the output is in the middle of a line: that has its end before anything else is written."""
+    descriptor, stream = pipe
+    log.configure(policy.Log(level=policy.LogLevel.INFO), stream)
+    log.logger().info("long", text="x" * 1_000_000)
+    log.set_level(policy.LogLevel.WARNING)
+    assert logging.getLogger().level == logging.WARNING
+    read = os.read(descriptor, 100_000)
+    while not read.endswith(b"\n"):
+        log.logger().info("not written")
+        log.logger().warning("written")
+        read += os.read(descriptor, 100_000)
+    events = [json.loads(line)["event"] for line in read.splitlines()]
+    assert events[0] == "long"
+    assert set(events[1:]) <= {"written"}
+    log.set_level(policy.LogLevel.ERROR)
+    assert logging.getLogger().level == logging.ERROR
+
+
 def test_the_loggers_of_the_standard_library_write_the_same_lines(stream: BinaryIO, lines: Lines) -> None:
     log.configure(policy.Log(), stream)
     logging.getLogger("aiohttp.access").info("not this")

@@ -183,7 +183,7 @@ def test_refusals_and_tunnels_are_not_timed(
 
 
 def test_gauges_are_read_at_each_scrape() -> None:
-    now = {"in_flight": 3, "tunnels": 2, "idle": 1}
+    now = {"in_flight": 3, "tunnels": 2, "idle": 1, "reloaded": 0}
     lookups = dict.fromkeys(Lookup, 0) | {Lookup.CACHED: 7, Lookup.NOT_FOUND: 1}
     metrics = Metrics(
         Rig().circuits,
@@ -192,18 +192,21 @@ def test_gauges_are_read_at_each_scrape() -> None:
         tunnels=lambda: now["tunnels"],
         idle_connections=lambda: now["idle"],
         dns_lookups=lambda: lookups,
+        reload_succeeded=lambda: bool(now["reloaded"]),
         clock=lambda: 0.0,
     )
     found = samples(metrics)
     assert (found["in_flight"], found["tunnels"], found["pool_connections{state=idle}"]) == (3, 2, 1)
+    assert found["config_reload_success"] == 0
     assert nonzero(found, "dns_lookups_total") == {
         "dns_lookups_total{result=cached}": 7,
         "dns_lookups_total{result=not_found}": 1,
     }
     lookups[Lookup.CACHED] += 1
-    now.update(in_flight=0, tunnels=5, idle=9)
+    now.update(in_flight=0, tunnels=5, idle=9, reloaded=1)
     found = samples(metrics)
     assert (found["in_flight"], found["tunnels"], found["pool_connections{state=idle}"]) == (0, 5, 9)
+    assert found["config_reload_success"] == 1
     assert found["dns_lookups_total{result=cached}"] == 8
 
 
@@ -246,7 +249,11 @@ def test_all_known_series_are_there_before_the_first_request() -> None:
         "tunnels",
         "pool_connections{state=idle}",
     }
-    assert nonzero(found, "") == {f"build_info{{version={__version__}}}": 1, "circuits_limit": 10_000}
+    assert nonzero(found, "") == {
+        f"build_info{{version={__version__}}}": 1,
+        "circuits_limit": 10_000,
+        "config_reload_success": 1,
+    }
 
 
 @pytest.mark.parametrize("accept", [OPENMETRICS, PROMETHEUS, f"text/html, {OPENMETRICS}; version=1.0.0"])

@@ -12,7 +12,7 @@ from proxy.core.egress import AllowedAddresses, Egress
 from proxy.core.host_pattern import HostPattern
 from proxy.core.https import HttpsMode, Intercept, Tls, TlsVersion
 from proxy.core.overlay import Overlay
-from proxy.core.policies import MAX_REMEMBERED, Policies
+from proxy.core.policies import MAX_REMEMBERED, Policies, ways_of
 from proxy.core.policy import CircuitPolicy, OpenAction, Seconds, Settings, Timeouts, Upstream
 from proxy.core.target import Target, from_absolute_form, from_authority_form
 
@@ -215,10 +215,9 @@ def test_an_entry_says_how_tls_is_spoken_and_keeps_what_it_does_not_set() -> Non
 
 def test_all_the_ways_in_which_tls_is_spoken() -> None:
     """Files are read, and contexts made, once for each of them."""
-    assert Policies(Settings()).tls == {Tls()}
+    assert ways_of(Settings()) == (Tls(),)
     upstreams = (over_tls("a", ca="one"), over_tls("b", ca="one"), over_tls("c", ca="two"), over_tls("d"))
-    policies = Policies(Settings(upstreams=upstreams))
-    assert policies.tls == {Tls(), Tls(ca="one"), Tls(ca="two")}
+    assert ways_of(Settings(upstreams=upstreams)) == (Tls(), Tls(ca="one"), Tls(ca="two"))
 
 
 ORIGINATED = Policies(
@@ -345,3 +344,79 @@ def test_what_is_excluded_is_tunnelled_and_keeps_all_else() -> None:
         assert replace(excluded, https=HttpsMode.INTERCEPT) == other
         # Connections are kept apart by it, and it is the same upstream's.
         assert excluded.acl is other.acl
+
+
+# After a reload.
+
+
+def rules_of(policies: Policies, host: str) -> list[object]:
+    return [policies.of(host, 80, is_internal=is_internal).acl for is_internal in (False, True)]
+
+
+def test_rules_that_stay_the_same_are_the_same_objects() -> None:
+    """By them connections are told apart, so that these go on being lent."""
+    upstreams = (over_tls("a", ca="one"), entry("b", {}), over_tls("c", ca="two"))
+    former = Policies(Settings(upstreams=upstreams))
+    changed = (
+        replace(entry("b", {"open": Seconds(1)}), open_action=OpenAction.CLOSE),
+        over_tls("c", ca="three"),
+        over_tls("a", ca="one"),
+    )
+    policies = Policies(Settings(upstreams=changed, timeouts=Timeouts(head=Seconds(3))), former=former)
+    for host in ("a", "b", "d"):
+        assert rules_of(policies, host) == rules_of(former, host)
+    assert set(rules_of(policies, "c")).isdisjoint(rules_of(former, "c"))
+    assert policies.of("b", 80).circuit.open == Seconds(1)
+    assert former.acls - policies.acls == set(rules_of(former, "c"))
+
+
+def test_other_general_rules_are_others_for_all() -> None:
+    settings = Settings(upstreams=(entry("a", {}),))
+    former = Policies(settings)
+    policies = Policies(replace(settings, egress=Egress(addresses=AllowedAddresses.ANY)), former=former)
+    assert former.acls.isdisjoint(policies.acls)
+    assert refused(policies, "a", "10.0.0.1") is None
+
+
+def test_rules_of_an_entry_are_others_if_it_writes_others() -> None:
+    free = Upstream(match=HostPattern.parse("a"), egress=Overlay({"addresses": AllowedAddresses.ANY}))
+    former = Policies(Settings(upstreams=(entry("a", {}),)))
+    policies = Policies(Settings(upstreams=(free,)), former=former)
+    assert refused(policies, "a", "10.0.0.1") is None
+    assert rules_of(policies, "b") == rules_of(former, "b")
+
+
+def test_rules_are_others_where_the_files_of_tls_say_something_else() -> None:
+    settings = Settings(upstreams=(over_tls("a", ca="one"), over_tls("b", ca="two")))
+    former = Policies(settings)
+    policies = Policies(settings, former=former, reread={Tls(ca="one")})
+    assert set(rules_of(policies, "a")).isdisjoint(rules_of(former, "a"))
+    assert rules_of(policies, "b") == rules_of(former, "b")
+
+
+def test_of_entries_with_one_pattern_the_first_counts_after_a_reload_too() -> None:
+    settings = Settings(upstreams=(over_tls("a", ca="one"), over_tls("a", ca="two")))
+    former = Policies(settings)
+    assert rules_of(Policies(settings, former=former), "a") == rules_of(former, "a")
+
+
+def test_whether_rules_are_those_of_an_upstream() -> None:
+    policies = Policies(Settings(upstreams=(entry("a", {}),)))
+    for rules in (policies.of("a", 80).acl, policies.of("a", 80, is_internal=True).acl):
+        assert policies.is_under(rules, "a", 80)
+        assert not policies.is_under(rules, "b", 80)
+
+
+@pytest.mark.parametrize(
+    ("key", "open_s"),
+    [
+        ("a:80", 1),
+        ("a:80+internal", 1),
+        ("a:443", 30),
+        ("[::1]:80", 2),
+        ("b:80", 30),
+    ],
+)
+def test_the_settings_of_a_circuit_by_its_key(key: str, open_s: float) -> None:
+    entries = (entry("a:80", {"open": Seconds(1)}), entry("[::1]", {"open": Seconds(2)}))
+    assert Policies(Settings(upstreams=entries)).of_circuit(key).circuit.open == open_s

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from proxy.core.circuit_name import CircuitName
 from proxy.core.errors import HttpRequestError, NotAProxyRequest
 from proxy.core.host import normalised
 from proxy.core.target import Target, from_absolute_form, from_authority_form
@@ -375,3 +376,10 @@ def test_the_path_goes_on_as_sent_and_the_host_normalised(host: str, port: str, 
     assert target.authority == host + port
     assert target.host == normalised(host.strip("[]"))
     assert target.port == int(port[1:] or 80)
+
+
+@given(host=hosts, port=st.integers(1, 65535), is_internal=st.booleans())
+def test_the_name_of_a_circuit_leads_back_to_its_target(host: str, port: int, *, is_internal: bool) -> None:
+    target = from_authority_form(f"{host}:{port}")._replace(is_internal=is_internal)
+    assert CircuitName.parse(target.circuit) == (target.host, port, is_internal, "")
+    assert str(CircuitName.parse(target.circuit)) == target.circuit

@@ -41,6 +41,7 @@ class AdminPort:
     clock: Clock = field(default_factory=lambda: Clock(0.0))
     metrics: Metrics | None = None
     readiness: Callable[[], str | None] = lambda: None
+    remark: Callable[[], str | None] = lambda: None
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -64,7 +65,8 @@ class AdminPort:
     def application(self) -> web.Application:
         """All of it."""
         trust = Trust(self.token, self.hosts)
-        return application(self.metrics or metrics_of(), self.readiness, self.api, trust)
+        metrics = self.metrics or metrics_of()
+        return application(metrics, self.readiness, self.api, trust, remark=self.remark)
 
 
 @asynccontextmanager

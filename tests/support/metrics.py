@@ -25,6 +25,7 @@ def metrics_of(
         tunnels=lambda: 0,
         idle_connections=lambda: 0,
         dns_lookups=lambda: dict.fromkeys(Lookup, 0),
+        reload_succeeded=lambda: True,
         clock=clock,
     )
 

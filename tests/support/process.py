@@ -95,6 +95,7 @@ class RunningProxy:
     Args:
         options: further arguments of `run`.
         environ: variables of its environment.
+        has_file: whether it is started with one.
         admin_port: a free port. It is how the start is noticed where the log does not tell it; else 0.
         sections: of the configuration; `listen`, `egress` and `drain` have defaults fit for tests.
 
@@ -106,6 +107,7 @@ class RunningProxy:
         self,
         *options: str,
         environ: Mapping[str, str] | None = None,
+        has_file: bool = True,
         admin_port: int = 0,
         **sections: Any,
     ) -> None:
@@ -125,6 +127,8 @@ class RunningProxy:
         self._crashed = False
         self.proxy_port = 0
         self.admin_port = admin_port
+        self._has_file = has_file
+        self._config = Path()
 
     @property
     def process(self) -> subprocess.Popen[str]:
@@ -139,11 +143,12 @@ class RunningProxy:
 
     def __enter__(self) -> Self:
         folder = Path(self._resources.enter_context(tempfile.TemporaryDirectory()))
-        config = folder / "config.yaml"
-        config.write_text(yaml.safe_dump(self._sections))
+        self._config = folder / "config.yaml"
+        self.configure()
+        config = ["--config", str(self._config)] if self._has_file else []
         self._stderr = self._resources.enter_context((folder / "stderr").open("w+"))
         self._process = subprocess.Popen(
-            [*PROGRAM, "run", "--config", str(config), *self._options],
+            [*PROGRAM, "run", *config, *self._options],
             cwd=ROOT,
             env=self._environ,
             stdin=subprocess.DEVNULL,
@@ -176,6 +181,16 @@ class RunningProxy:
         """Sends it a signal; nothing if it has ended."""
         self.process.send_signal(number)
 
+    def configure(self, **sections: Any) -> None:
+        """Replaces its file by one that has these sections in place of those of the start."""
+        self.write(yaml.safe_dump(self._sections | sections))
+
+    def write(self, text: str) -> None:
+        """Replaces its file."""
+        new = self._config.with_name("new")
+        new.write_text(text)
+        new.replace(self._config)
+
     def crash(self) -> None:
         """Kills it, as a container runtime does in the end."""
         self._crashed = True
@@ -195,13 +210,17 @@ class RunningProxy:
         self._stderr.seek(0)
         return self._stderr.read()
 
-    def told(self, event: str) -> dict[str, Any]:
-        """Waits for the first line of the log that tells this event."""
+    def told(self, event: str, number: int = 1) -> dict[str, Any]:
+        """Waits for the first line of the log that tells this event, or for a later one of them."""
         with self._told:
-            self._told.wait_for(lambda: self._said_all or self._find(event) is not None, PATIENCE_S)
-            found = self._find(event)
-        assert found is not None, f"no line {event!r}: {self.lines}\n{self.errors()}"
-        return found
+            self._told.wait_for(lambda: self._said_all or len(self.all_told(event)) >= number, PATIENCE_S)
+            found = self.all_told(event)[number - 1 :]
+        assert found, f"no line {event!r}: {self.lines}\n{self.errors()}"
+        return found[0]
+
+    def all_told(self, event: str) -> list[dict[str, Any]]:
+        """The lines of the log so far that tell this event."""
+        return [line for line in self.lines if line["event"] == event]
 
     def admin(self, path: str) -> Reply:
         """Asks the admin server."""
@@ -244,9 +263,6 @@ class RunningProxy:
             return self.admin("/readyz").status == 200
         except ConnectionRefusedError:
             return False
-
-    def _find(self, event: str) -> dict[str, Any] | None:
-        return next((line for line in self.lines if line["event"] == event), None)
 
     def _read(self) -> None:
         assert self.process.stdout is not None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -323,6 +324,36 @@ async def test_the_systems_roots_are_read_once_and_not_on_the_loop(
     assert len(threads) == 1
     assert threads[0] != threading.get_ident()
     contexts.transport(Tls(), "a").abort()
+
+
+async def test_what_is_as_before_is_taken_over(ca: str, tmp_path: Path) -> None:
+    other = tmp_path / "other.pem"
+    other.write_bytes(Path(ca).read_bytes())  # noqa: ASYNC240 -- of a test
+    kept, changed, gone = Tls(ca=ca), Tls(ca=str(other)), Tls(ca=ca, min_version=TlsVersion.TLS_1_3)
+    former = UpstreamTls([kept, changed, gone])
+    await former.ready(Tls())
+    trustme.CA().cert_pem.write_to_path(str(other))
+    new = Tls(ca=str(other), min_version=TlsVersion.TLS_1_3)
+    contexts = UpstreamTls([kept, changed, new, Tls()], former)
+    assert contexts.reread == {changed}
+    for way, is_same in ((kept, True), (changed, False), (Tls(), True)):
+        same = _context_of(contexts, way) is _context_of(former, way)
+        assert same == is_same
+    assert UpstreamTls([kept], contexts).reread == frozenset()
+
+
+async def test_the_systems_roots_are_read_once_for_all_reloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[object] = []
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda *_: read.append(None))
+    former = UpstreamTls()
+    contexts = UpstreamTls((), former)
+    await asyncio.gather(former.ready(Tls()), contexts.ready(Tls()))
+    assert _context_of(contexts, Tls()) is _context_of(former, Tls())
+    assert len(read) == 1
+
+
+def _context_of(contexts: UpstreamTls, way: Tls) -> object:
+    return contexts.transport(way, "a.test").get_extra_info("sslcontext")
 
 
 def test_nothing_of_the_system_is_read_where_a_ca_is_named(ca: str, monkeypatch: pytest.MonkeyPatch) -> None:
