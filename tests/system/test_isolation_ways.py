@@ -31,6 +31,14 @@ BROKEN = {
 BY_SLUG = {way.slug: way for way in ways()}
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """Clients of other tests, which live as long as the session, may be there."""
+    before = children()
+    yield
+    assert children() <= before
+
+
 def call(running: Running, url: str, monkeypatch: pytest.MonkeyPatch) -> requests.Response:
     """A delivery by a worker that is started with the variables of the way."""
     with monkeypatch.context() as patched:
@@ -70,7 +78,6 @@ def test_each_way_delivers_and_passes_on_errors(
             assert running.program is not None
             assert re.fullmatch(rf"{is_through} [0-9][0-9.]*\S*", running.program)
             assert is_through.lower() in str(delivered.headers).lower()
-    assert children() == []
 
 
 @pytest.mark.parametrize("slug", ["defaults", "tuned-https"])
@@ -172,7 +179,6 @@ def test_squid_takes_another_port_if_somebody_was_faster(
 def test_nothing_is_left_of_a_program_when_its_run_fails(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), opened(BY_SLUG["envoy"], tmp_path):
         raise ZeroDivisionError
-    assert children() == []
 
 
 def test_the_tuned_file_has_the_timeouts_of_the_scenario() -> None:
@@ -222,8 +228,8 @@ def test_envoy_has_our_numbers() -> None:
     assert "timeout: 5.000s}" in envoy.configuration(Scenario())
 
 
-def children() -> list[str]:
-    """The processes that this one has, by name; zombies too."""
+def children() -> set[tuple[str, str]]:
+    """The processes that this one has, with their names; zombies too."""
     own = Path("/proc/self/task")
     pids = [pid for task in own.iterdir() for pid in (task / "children").read_text().split()]
-    return [Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids]
+    return {(pid, Path(f"/proc/{pid}/comm").read_text().strip()) for pid in pids}
