@@ -17,7 +17,7 @@ from proxy.control.sections import Fault
 from proxy.core.host_pattern import HostPattern
 from proxy.core.https import Intercept
 from proxy.core.overlay import Overlay
-from proxy.core.policy import Endpoint, Listen, Settings, Upstream
+from proxy.core.policy import Admin, Endpoint, Listen, Settings, Upstream
 
 RELOADED, NOT_RELOADED = "configuration reloaded", "configuration not reloaded"
 
@@ -289,6 +289,11 @@ def test_the_keys_are_settings() -> None:
         f"listen.{setting.name}" for setting in fields(Listen)
     }
     assert kept(Settings(), Settings()) == Settings()
+
+
+def test_the_state_file_and_the_admin_port_are_kept() -> None:
+    before = Settings(state_file="a.json", admin=Admin(token_file="a"))
+    assert kept(Settings(state_file="b.json", admin=Admin(token_file="b")), before) == before
 
 
 def test_what_needs_a_restart_is_kept_and_the_rest_is_not() -> None:
