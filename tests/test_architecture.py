@@ -66,7 +66,7 @@ WITHOUT_TWIN = {
 # Modules that are longer than MAX_LINES: up to how many lines, and why.
 LONGER = {
     "app.py": (480, "the composition root: every part is built, gets other settings and is ended there"),
-    "core/breaker.py": (465, "one state machine, read in one go"),
+    "core/breaker.py": (475, "one state machine, read in one go"),
     "core/errors.py": (400, "one tree, a few lines for each class"),
     "wire/client.py": (435, "one subclass of aiohttp's, whose every method works on the same connection"),
     "wire/tls.py": (450, "one connection: the protocol of its one side and the transport of the other"),
@@ -325,8 +325,8 @@ def test_the_longer_ones_are_there() -> None:
         ("wire/pool.py", 351, ["351 lines, at most 350"]),
         ("core/breaker.py", 350, ["take it out of LONGER"]),
         ("core/breaker.py", 351, []),
-        ("core/breaker.py", 465, []),
-        ("core/breaker.py", 466, ["466 lines, at most 465"]),
+        ("core/breaker.py", 475, []),
+        ("core/breaker.py", 476, ["476 lines, at most 475"]),
     ],
 )
 def test_length_can_be_broken(path: str, lines: int, faults: list[str]) -> None:

@@ -22,6 +22,7 @@ from proxy.control.circuit_views import (
     circuit_detail,
     circuit_view,
     rejected,
+    rounded,
     settings_view,
 )
 from proxy.control.effective import effective
@@ -38,6 +39,7 @@ from proxy.core.overrides import Force
 from proxy.core.policies import Policies
 from proxy.core.policy import Mode, Settings
 from proxy.core.registry import Circuits
+from proxy.core.scope import Scope
 from proxy.core.states import Condition
 
 ROOT = "/api/v1"
@@ -49,20 +51,27 @@ class CircuitsView(msgspec.Struct, kw_only=True, frozen=True):
     """A page of circuits.
 
     Attributes:
+        at: when this was so; what has grown between two answers, by the time between them, is a rate.
         circuits: those of this page.
         total: how many fit the filter.
         states: how many of the whole table are in each state.
-        calls: of the whole table, as are `failed` and `rejected`, since the start.
+        in_flight: calls and tunnels under way that circuits of hosts have let through.
+        calls: since the start, also of circuits that have left the table; as are `failed`, `rejected` and
+            `spared_s`.
+        spared_s: the sum of what circuits tell under this name; an estimate.
         limit_of_table: how many circuits there may be.
         last_event_id: what follows in the events is not yet in this answer, or is again in the events.
     """
 
+    at: str
     circuits: list[CircuitView]
     total: int
     states: dict[str, int]
+    in_flight: int
     calls: int
     failed: int
     rejected: int
+    spared_s: float
     limit_of_table: int
     last_event_id: str
 
@@ -191,9 +200,13 @@ class Api:
         last_event_id = self.events.newest_id
         self.circuits.advance(self.clock())
         states = dict.fromkeys((condition.value for condition in Condition), 0)
+        in_flight = 0
         found: list[tuple[Any, Circuit]] = []
         for index, circuit in enumerate(list(self.circuits), start=1):
             states[circuit.condition.value] += 1
+            if circuit.scope is Scope.HOST:
+                # A call of an endpoint is its host's as well.
+                in_flight += circuit.in_flight
             if query.fits(circuit):
                 found.append((query.rank(circuit, self.history.last(circuit), self.clock()), circuit))
             await _breathe(index)
@@ -207,12 +220,16 @@ class Api:
         totals = self.circuits.totals
         return _answer(
             CircuitsView(
+                # No later and no earlier than the totals are read.
+                at=self.iso(self.clock()),
                 circuits=views,
                 total=len(found),
                 states=states,
+                in_flight=in_flight,
                 calls=sum(totals.calls.values()),
                 failed=sum(count for verdict, count in totals.calls.items() if EFFECTS[verdict].failed),
                 rejected=rejected(totals),
+                spared_s=rounded(totals.spared_s),
                 limit_of_table=self.circuits.limits.max_circuits,
                 last_event_id=last_event_id,
             )

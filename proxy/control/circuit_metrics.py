@@ -261,6 +261,7 @@ def _copied(tally: Tally) -> Tally:
         failures=dict(tally.failures),
         probes=dict(tally.probes),
         rejected=dict(tally.rejected),
+        spared_s=tally.spared_s,
         transitions=dict(tally.transitions),
         late=tally.late,
     )

@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from proxy.control.effective import written
 from proxy.core.breaker import Circuit
 from proxy.core.outcome import FailureKind
@@ -89,6 +91,14 @@ class OverrideView:
     ttl_left_s: float | None
 
 
+class BucketView(msgspec.Struct, frozen=True):
+    """A tenth of the window; `failed` and `slow` may overlap."""
+
+    calls: int
+    failed: int
+    slow: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitView:
     """A circuit in a list.
@@ -100,7 +110,12 @@ class CircuitView:
         next_probe_in_s: how long nothing passes; null unless it is open, and where nobody knows.
         calls: in the window, as are `failed` and `slow`.
         failure_ratio: 0 to 1; null with fewer than `min_calls` calls.
+        latency_s: for how long the upstream owed in a call of the window, up to the head of its answer, on
+            average; null without calls.
+        window: its ten parts, oldest first; the last one is not over yet.
         rejected: how many calls it has refused in all.
+        spared_s: for how long their callers would have waited in all, an estimate: each as long as the failed
+            calls of this circuit have kept theirs waiting on average by then. 0 where none had failed.
     """
 
     key: str
@@ -117,7 +132,10 @@ class CircuitView:
     failed: int
     slow: int
     failure_ratio: float | None
+    latency_s: float | None
+    window: list[BucketView]
     rejected: int
+    spared_s: float
     override: OverrideView | None
 
 
@@ -189,7 +207,7 @@ def transition_view(transition: Transition, iso: Callable[[float], str]) -> dict
         "to_state": transition.to_state,
         "reason": transition.trigger,
         "cause": None if transition.cause is None else str(transition.cause),
-        "open_s": _rounded(transition.open_s) if transition.open_s else None,
+        "open_s": rounded(transition.open_s) if transition.open_s else None,
         "level": transition.level,
         "note": transition.note or None,
     }
@@ -217,13 +235,16 @@ def circuit_view(
         "cause": None if last is None or last.cause is None else str(last.cause),
         "since": None if last is None else iso(last.at),
         "level": circuit.level,
-        "next_probe_in_s": _rounded(max(0.0, circuit.due - now)) if is_open else None,
+        "next_probe_in_s": rounded(max(0.0, circuit.due - now)) if is_open else None,
         "in_flight": circuit.in_flight,
         "calls": counts.calls,
         "failed": counts.failed,
         "slow": counts.slow,
         "failure_ratio": failure_ratio(circuit, now),
+        "latency_s": None if counts.mean_upstream_s is None else rounded(counts.mean_upstream_s),
+        "window": [BucketView(calls, failed, slow) for calls, failed, slow, _ in circuit.buckets(now)],
         "rejected": rejected(circuit.tally),
+        "spared_s": rounded(circuit.tally.spared_s),
         "override": None if circuit.override is None else _override_view(circuit.override, now),
     }
 
@@ -252,7 +273,7 @@ def circuit_detail(
         window_s=float(circuit.policy.window),
         failures_in_a_row=circuit.run,
         probes_in_flight=circuit.probes,
-        open_s=_rounded(circuit.open_seconds(now)),
+        open_s=rounded(circuit.open_seconds(now)),
         outcomes={verdict.value: count for verdict, count in tally.calls.items()},
         last_failures=[
             FailureView(kind=kind, count=tally.failures[kind], last_at=iso(at)) for kind, at in failures
@@ -312,9 +333,10 @@ def severity(circuit: Circuit) -> int:
 
 
 def _override_view(override: Override, now: float) -> OverrideView:
-    left_s = None if override.until == FOREVER else _rounded(max(0.0, override.until - now))
+    left_s = None if override.until == FOREVER else rounded(max(0.0, override.until - now))
     return OverrideView(force=override.force, note=override.note or None, ttl_left_s=left_s)
 
 
-def _rounded(seconds: float) -> float:
+def rounded(seconds: float) -> float:
+    """Seconds to the millisecond, as all of them are told."""
     return round(seconds, _DIGITS)

@@ -28,8 +28,10 @@ _RANKS: dict[str, Callable[[Circuit, Transition | None, float], Any]] = {
     "calls": lambda circuit, _last, now: circuit.counts(now).calls,
     "failed": lambda circuit, _last, now: circuit.counts(now).failed,
     "failure_ratio": lambda circuit, _last, now: failure_ratio(circuit, now) or 0.0,
+    "latency_s": lambda circuit, _last, now: circuit.counts(now).mean_upstream_s or 0.0,
     "in_flight": lambda circuit, _last, _now: circuit.in_flight,
     "rejected": lambda circuit, _last, _now: rejected(circuit.tally),
+    "spared_s": lambda circuit, _last, _now: circuit.tally.spared_s,
     "level": lambda circuit, _last, _now: circuit.level,
 }
 _CONDITIONS = {condition.value: condition for condition in Condition}

@@ -43,6 +43,7 @@ from proxy.core.seats import Probes, Seat
 from proxy.core.spread import Spread
 from proxy.core.states import TRANSITIONS, Condition, State, Transition, Trigger
 from proxy.core.tally import Tally
+from proxy.core.waits import Waits
 from proxy.core.window import Counts, Window
 
 # A member is looked up on its class in Python; these are asked on every call.
@@ -80,8 +81,8 @@ class Circuit:
 
     __slots__ = (
         "__weakref__", "_draw", "_evidence", "_listener", "_open_s_so_far", "_probes", "_ramp", "_totals",
-        "changed_at", "due", "generation", "host", "in_flight", "key", "last_failures", "level", "override",
-        "policy", "scope", "spread", "state", "tally", "touched",
+        "_waits", "changed_at", "due", "generation", "host", "in_flight", "key", "last_failures", "level",
+        "override", "policy", "scope", "spread", "state", "tally", "touched",
     )  # fmt: skip
 
     def __init__(
@@ -113,6 +114,7 @@ class Circuit:
         self._listener = listener
         self._evidence = Evidence(policy.window)
         self._probes = Probes()
+        self._waits = Waits()
         self._ramp: Ramp | None = None
         self.spread: Spread | None = None
         self.changed_at = now
@@ -170,6 +172,10 @@ class Circuit:
         """What its window has seen."""
         return self._evidence.window.counts(now)
 
+    def buckets(self, now: float) -> list[Counts]:
+        """The same by tenths of the window, oldest first."""
+        return self._evidence.window.buckets(now)
+
     def open_s_left(self, now: float) -> float:
         """Seconds until the first probe is let through, 60 if nobody knows; 0 unless the circuit is open."""
         if self.state is not _OPEN:
@@ -202,8 +208,9 @@ class Circuit:
         Returns:
             By how much later than the end of the opening it should come back, in seconds; see `spread.py`.
         """
-        self.tally.add_rejected(reason, enforced=enforced)
-        self._totals.add_rejected(reason, enforced=enforced)
+        would_wait_s = self._waits.mean_s
+        self.tally.add_rejected(reason, enforced=enforced, would_wait_s=would_wait_s)
+        self._totals.add_rejected(reason, enforced=enforced, would_wait_s=would_wait_s)
         if reason == CIRCUIT_RAMPING and self._ramp is not None:
             self._ramp.count(now, passed=False)
         if self.spread is None or reason == TOO_MANY_IN_FLIGHT:
@@ -238,6 +245,7 @@ class Circuit:
         outcome: Outcome,
         now: float,
         *,
+        upstream_s: float,
         slow: bool = False,
         retry_after_at: float = NEVER,
         silent_endpoint: str | None = None,
@@ -248,7 +256,8 @@ class Circuit:
             seat: one of this circuit's.
             outcome: of the call.
             now: monotonic seconds.
-            slow: whether the upstream kept the call waiting for long.
+            upstream_s: for how long the upstream owed, up to the head of its answer if there was one.
+            slow: whether that was long, and is this circuit's concern.
             retry_after_at: until when the upstream wants to be left alone, in monotonic seconds.
             silent_endpoint: for a host, that it is an endpoint that fell silent: it counts once a run, and
                 not in the window.
@@ -268,6 +277,7 @@ class Circuit:
         effect = EFFECTS[outcome.verdict]
         if effect.failed:
             self._evidence.retry_after_at = retry_after_at
+            self._waits.add(seat.exchange.total_upstream_s(now))
         if seat.is_probe:
             self._count(seat, outcome, now, silent=silent_endpoint is not None)
             self._judge_probe(effect, outcome, now)
@@ -275,7 +285,7 @@ class Circuit:
             self._book_silence(silent_endpoint, outcome, now)
         else:
             self._count(seat, outcome, now, silent=False)
-            trigger = self._evidence.add(effect, self.policy, now, slow=slow)
+            trigger = self._evidence.add(effect, self.policy, now, slow=slow, upstream_s=upstream_s)
             if trigger is not None:
                 self._change(trigger, outcome, now)
 
@@ -339,7 +349,9 @@ class Circuit:
             outcome = NEUTRAL
         self._end_probe(seat, outcome)
         if outcome.verdict is not _NEUTRAL:
+            # What is not neutral then has failed.
             self._evidence.retry_after_at = NEVER
+            self._waits.add(seat.exchange.upstream_s_at_lease())
             self._count(seat, outcome, seat.lease_at, silent=outcome.kind in SILENT_KINDS)
             self._judge_probe(EFFECTS[outcome.verdict], outcome, seat.lease_at)
 

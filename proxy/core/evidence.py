@@ -34,9 +34,11 @@ class Evidence:
         self._clear_run()
         self.retry_after_at = NEVER
 
-    def add(self, effect: Effect, policy: CircuitPolicy, now: float, *, slow: bool) -> Trigger | None:
+    def add(
+        self, effect: Effect, policy: CircuitPolicy, now: float, *, slow: bool, upstream_s: float
+    ) -> Trigger | None:
         """Books a call; returns the rule that opens the circuit now, if one does."""
-        self.window.add(now, failed=effect.failed, slow=slow)
+        self.window.add(now, failed=effect.failed, slow=slow, upstream_s=upstream_s)
         if effect.run is None:
             self._clear_run()
         elif effect.run:

@@ -173,6 +173,7 @@ class Exchange:
         upstream_took_at: when the upstream last took content.
         lease_at: when the lease of the probe ends that this exchange is; for ever if it is none.
         at_lease: what the facts said then, once something has changed since.
+        owed_by_lease_s: and what `upstream_s_at_lease` was.
     """
 
     target: Target | None = None
@@ -205,6 +206,7 @@ class Exchange:
     upstream_took_at: float = -FOREVER
     lease_at: float = FOREVER
     at_lease: Outcome | None = None
+    owed_by_lease_s: float = 0.0
 
     def __init__(self, entry: Entry, method: str, started: float) -> None:
         self.entry = entry
@@ -248,6 +250,7 @@ class Exchange:
 
     def _keep_facts(self) -> None:
         # The lease is judged as of its end by whoever looks next, which may be long after it.
+        self.owed_by_lease_s = self.upstream_s_at_lease()
         self.at_lease = self.verdict_at_lease()
         self.lease_at = FOREVER
 
@@ -262,6 +265,10 @@ class Exchange:
         if self.upstream_took_at >= self.lease_at - TOOK_LATELY_S:
             return NEUTRAL
         return self.awaited.outcome
+
+    def upstream_s_at_lease(self) -> float:
+        """For how long the upstream had owed when the lease ended."""
+        return self.total_upstream_s(self.lease_at) if self.at_lease is None else self.owed_by_lease_s
 
     def total_upstream_s(self, now: float) -> float:
         """For how long the upstream has owed the next move, all waits together."""

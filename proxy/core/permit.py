@@ -119,12 +119,12 @@ class Permit:
         host, endpoint = self._host, self._endpoint
         if self._has_two_scopes:
             if host is not None:
-                _tell(host, SUCCESS, now)
+                self._tell(host, SUCCESS, now)
             if endpoint is not None and endpoint.is_probe:
-                self._tell_own(endpoint, outcome, now)
+                self._tell(endpoint, outcome, now, is_whole=True)
                 self.settled = True
         elif host is not None and host.is_probe:
-            self._tell_own(host, outcome, now)
+            self._tell(host, outcome, now, is_whole=True)
             self.settled = True
         return outcome
 
@@ -136,19 +136,18 @@ class Permit:
         host, endpoint = self._host, self._endpoint
         if not self._has_two_scopes:
             if host is not None:
-                self._tell_own(host, outcome, now)
+                self._tell(host, outcome, now, is_whole=True)
             return
         of_host, of_endpoint = self._split(outcome)
         if endpoint is not None:
-            self._tell_own(endpoint, of_endpoint, now)
+            self._tell(endpoint, of_endpoint, now, is_whole=True)
         if host is None:
             return
         if of_host.kind in SILENT_KINDS and self._is_connected:
-            _tell(
-                host, of_host, now, silent_endpoint=_NO_ENDPOINT if endpoint is None else endpoint.circuit.key
-            )
+            silent = _NO_ENDPOINT if endpoint is None else endpoint.circuit.key
+            self._tell(host, of_host, now, silent_endpoint=silent)
         else:
-            _tell(host, of_host, now)
+            self._tell(host, of_host, now)
 
     def _split(self, outcome: Outcome) -> tuple[Outcome, Outcome]:
         """What the end of a call says of the host, and what of the endpoint; rule by rule, the first fits."""
@@ -163,15 +162,33 @@ class Permit:
         # Something answered. If that was no HTTP, it is none of the responses that clear the host's run.
         return ALIVE if outcome.kind is FailureKind.MALFORMED else SUCCESS, outcome
 
-    def _tell_own(self, seat: Seat, outcome: Outcome, now: float) -> None:
-        """Books a verdict with all that is known of the call."""
-        slow = False
-        if self.policy.slow_ratio:
-            upstream_s = self._upstream_s
-            if upstream_s is None:
-                upstream_s = self._exchange.total_upstream_s(now)
-            slow = upstream_s >= self.policy.slow_call
-        _tell(seat, outcome, now, slow=slow, retry_after_at=self._retry_after_at)
+    def _tell(
+        self,
+        seat: Seat,
+        outcome: Outcome,
+        now: float,
+        *,
+        is_whole: bool = False,
+        silent_endpoint: str | None = None,
+    ) -> None:
+        """Books a verdict; `is_whole` if all that is known of the call is this circuit's concern."""
+        circuit = seat.circuit
+        if seat.told:
+            circuit.touched = now
+            return
+        seat.told = True
+        upstream_s = self._upstream_s
+        if upstream_s is None:
+            upstream_s = self._exchange.total_upstream_s(now)
+        circuit.book(
+            seat,
+            outcome,
+            now,
+            upstream_s=upstream_s,
+            slow=is_whole and upstream_s >= self.policy.slow_call,
+            retry_after_at=self._retry_after_at if is_whole else NEVER,
+            silent_endpoint=silent_endpoint,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -183,21 +200,3 @@ class Permit:
             if seat is not None:
                 seat.circuit.leave(seat)
                 self._ended(seat.circuit)
-
-
-def _tell(
-    seat: Seat,
-    outcome: Outcome,
-    now: float,
-    *,
-    slow: bool = False,
-    retry_after_at: float = NEVER,
-    silent_endpoint: str | None = None,
-) -> None:
-    if seat.told:
-        seat.circuit.touched = now
-        return
-    seat.told = True
-    seat.circuit.book(
-        seat, outcome, now, slow=slow, retry_after_at=retry_after_at, silent_endpoint=silent_endpoint
-    )

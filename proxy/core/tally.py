@@ -15,6 +15,7 @@ class Tally:
         failures: those of them that failed, by kind.
         probes: settled ones of half-open circuits, by verdict.
         rejected: refusals, by reason and whether they were enforced; in the mode `observe` none is.
+        spared_s: for how long those that were enforced would have waited; an estimate, see `waits.py`.
         late: verdicts that changed nothing, since they were on a permit of an earlier generation or came
             after the probe's lease.
     """
@@ -23,6 +24,7 @@ class Tally:
     failures: dict[FailureKind, int] = field(default_factory=dict)
     probes: dict[Verdict, int] = field(default_factory=dict)
     rejected: dict[tuple[str, bool], int] = field(default_factory=dict)
+    spared_s: float = 0.0
     transitions: dict[tuple[State, State, Trigger], int] = field(default_factory=dict)
     late: int = 0
 
@@ -36,9 +38,11 @@ class Tally:
         """Counts a settled probe."""
         self.probes[verdict] = self.probes.get(verdict, 0) + 1
 
-    def add_rejected(self, reason: str, *, enforced: bool) -> None:
-        """Counts a refusal."""
+    def add_rejected(self, reason: str, *, enforced: bool, would_wait_s: float) -> None:
+        """Counts a refusal; its caller would have waited for so long, and has if it was not enforced."""
         self.rejected[reason, enforced] = self.rejected.get((reason, enforced), 0) + 1
+        if enforced:
+            self.spared_s += would_wait_s
 
     def add_transition(self, transition: Transition) -> None:
         """Counts a change of state."""

@@ -1,4 +1,4 @@
-"""How many calls there were in the last while, how many failed, and how many were slow.
+"""How many calls there were in the last while, how many failed, how many were slow, and how long they took.
 
 Ten buckets, each a tenth of the window long. A bucket that has left the window is emptied by whoever looks
 next, reader or writer, so that an idle window expires although nobody writes. The sums are taken anew each
@@ -7,18 +7,27 @@ time: running totals drift from their buckets with the first mistake, and ten nu
 Time only goes forward (monotonic seconds). Should it not, what comes counts into the newest bucket.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 BUCKETS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What a window has seen; `failed` and `slow` may overlap."""
+class Counts(NamedTuple):
+    """What a window has seen, or one bucket of it; `failed` and `slow` may overlap.
+
+    Attributes:
+        upstream_s: for how long the upstream owed, all calls together.
+    """
 
     calls: int
     failed: int
     slow: int
+    upstream_s: float
+
+    @property
+    def mean_upstream_s(self) -> float | None:
+        """For how long the upstream owed in a call, on average; None without calls."""
+        return self.upstream_s / self.calls if self.calls else None
 
 
 class Window:
@@ -30,7 +39,7 @@ class Window:
         length_s: how far back it looks, in seconds, > 0.
     """
 
-    __slots__ = ("_bucket_s", "_calls", "_failed", "_newest", "_slow", "length_s")
+    __slots__ = ("_bucket_s", "_calls", "_failed", "_newest", "_slow", "_upstream_s", "length_s")
 
     def __init__(self, length_s: float) -> None:
         self.length_s = length_s
@@ -43,11 +52,13 @@ class Window:
         self._calls = [0] * BUCKETS
         self._failed = [0] * BUCKETS
         self._slow = [0] * BUCKETS
+        self._upstream_s = [0.0] * BUCKETS
 
-    def add(self, now: float, *, failed: bool, slow: bool) -> None:
-        """Counts one call."""
+    def add(self, now: float, *, failed: bool, slow: bool, upstream_s: float) -> None:
+        """Counts one call, in which the upstream owed for `upstream_s` seconds."""
         slot = self._slot(now)
         self._calls[slot] += 1
+        self._upstream_s[slot] += upstream_s
         if failed:
             self._failed[slot] += 1
         if slow:
@@ -56,7 +67,14 @@ class Window:
     def counts(self, now: float) -> Counts:
         """The sums over the window."""
         self._slot(now)
-        return Counts(sum(self._calls), sum(self._failed), sum(self._slow))
+        return Counts(sum(self._calls), sum(self._failed), sum(self._slow), sum(self._upstream_s))
+
+    def buckets(self, now: float) -> list[Counts]:
+        """Its parts, oldest first; the last one is not over yet."""
+        oldest = self._slot(now) + 1
+        columns = (self._calls, self._failed, self._slow, self._upstream_s)
+        turned = (column[oldest:] + column[:oldest] for column in columns)
+        return list(map(Counts._make, zip(*turned, strict=True)))
 
     def failed_at_least(self, ratio: float, min_calls: int, now: float) -> bool:
         """Whether there were enough calls, and this share of them failed; ratio > 0, min_calls >= 1."""
@@ -82,5 +100,6 @@ class Window:
             for passed in range(max(self._newest + 1, bucket - BUCKETS + 1), bucket + 1):
                 slot = passed % BUCKETS
                 self._calls[slot] = self._failed[slot] = self._slow[slot] = 0
+                self._upstream_s[slot] = 0.0
             self._newest = bucket
         return self._newest % BUCKETS

@@ -7,9 +7,10 @@ import pytest
 import structlog.testing
 from aiohttp import web
 from support.api import CIRCUITS, AdminPort, get, refusal, serving
-from support.circuits import HOST, policy
+from support.circuits import HOST, REFUSED, policy
 
 from proxy import __version__
+from proxy.core.exchange import Awaited
 from proxy.core.host_pattern import HostPattern
 from proxy.core.overlay import Overlay
 from proxy.core.policy import Limits, Mode, Settings, Upstream
@@ -43,6 +44,52 @@ async def test_a_list_with_what_is_in_the_table() -> None:
         page = await get(client, f"{CIRCUITS}?state=half_open")
         assert [circuit["key"] for circuit in page["circuits"]] == ["b.test:80"]
         assert page["total"] == 1
+
+
+async def test_the_totals_are_of_a_moment_that_is_told() -> None:
+    port = AdminPort(limits=Limits(max_circuits=2))
+    port.rig.policy = policy(consecutive_failures=1, recovery_threshold=1)
+    async with serving(port.application()) as client:
+        page = await get(client, CIRCUITS)
+        assert (page["at"], page["in_flight"], page["spared_s"]) == ("2001-09-09T01:46:40.000+00:00", 0, 0.0)
+        for host, upstream_s, refusals in (("a.test:80", 2.0, 3), ("b.test:80", 0.25, 1)):
+            permit, _ = port.rig.waiting(Awaited.CONNECTION, 0.0, host)
+            with permit:
+                permit.settle(REFUSED, upstream_s)
+            for _ in range(refusals):
+                assert not port.rig.passes(upstream_s, host)
+        port.clock.now = 2.5
+        page = await get(client, f"{CIRCUITS}?sort=spared_s")
+        assert (page["at"], page["rejected"], page["spared_s"]) == ("2001-09-09T01:46:42.500+00:00", 4, 6.25)
+        assert [(each["key"], each["spared_s"]) for each in page["circuits"]] == [
+            ("b.test:80", 0.25),
+            ("a.test:80", 6.0),
+        ]
+        # What leaves the table stays in the totals.
+        port.rig.succeed(1, 40.0, "a.test:80")
+        port.rig.succeed(1, 41.0, "c.test:80")
+        page = await get(client, f"{CIRCUITS}?sort=key")
+        assert [each["key"] for each in page["circuits"]] == ["b.test:80", "c.test:80"]
+        assert (page["spared_s"], page["rejected"], page["failed"], page["calls"]) == (6.25, 4, 2, 4)
+
+
+async def test_a_call_of_an_endpoint_is_in_flight_once() -> None:
+    port = AdminPort()
+    endpoints(port)
+    with (
+        port.rig.admit(2.0, endpoint=ENDPOINT),
+        port.rig.admit(2.0, endpoint=f"{HOST}#1"),
+        port.rig.admit(2.0, "b.test:80"),
+    ):
+        async with serving(port.application()) as client:
+            page = await get(client, CIRCUITS)
+            assert page["in_flight"] == 3
+            assert {each["key"]: each["in_flight"] for each in page["circuits"]} == {
+                HOST: 2,
+                ENDPOINT: 1,
+                f"{HOST}#1": 1,
+                "b.test:80": 1,
+            }
 
 
 async def test_a_large_table_by_pages() -> None:

@@ -5,9 +5,10 @@ from dataclasses import asdict
 import msgspec
 import pytest
 from support.api import AdminPort
-from support.circuits import FAILED, HOST, REFUSED, policy
+from support.circuits import FAILED, HOST, REFUSED, SILENT, policy
 
 from proxy.control.circuit_views import CircuitDetail, WallTime, circuit_detail, settings_view
+from proxy.core.exchange import Awaited
 from proxy.core.host_pattern import HostPattern
 from proxy.core.outcome import FailureKind
 from proxy.core.overlay import Overlay
@@ -73,10 +74,44 @@ def test_the_window_and_its_ratio_which_takes_enough_calls() -> None:
     port.rig.succeed(6, 1.0)
     seen = detail(port, 2.0)
     assert (seen.calls, seen.failed, seen.slow, seen.failure_ratio) == (9, 3, 0, None)
+    assert (seen.latency_s, seen.spared_s) == (0.0, 0.0)
     assert (seen.state, seen.since, seen.reason, seen.window_s) == (Condition.CLOSED, None, None, 60.0)
     port.rig.call(FAILED, 2.0)
     seen = detail(port, 2.0)
     assert (seen.failure_ratio, seen.failures_in_a_row) == (0.4, 1)
+
+
+def test_the_window_by_its_parts_and_the_latency() -> None:
+    port = AdminPort()
+    port.rig.policy = policy(slow_call=10)
+    port.rig.fail(2, 0.0)
+    for upstream_s in (1.5, 10.0):
+        permit, _ = port.rig.waiting(Awaited.RESPONSE_HEAD, 6.0)
+        with permit:
+            permit.settle(permit.head(200, None, 6.0 + upstream_s), 6.0 + upstream_s)
+    seen = detail(port, 59.9)
+    parts = [(part.calls, part.failed, part.slow) for part in seen.window]
+    # One ended at 7.5 s, in the second part; the other, slow, at 16 s, in the third.
+    assert parts == [(2, 2, 0), (1, 0, 0), (1, 0, 1), *[(0, 0, 0)] * 7]
+    assert (seen.calls, seen.slow, seen.latency_s) == (4, 1, 2.875)
+    seen = detail(port, 60.0)
+    assert (seen.window[0].calls, seen.window[-1].calls, seen.latency_s) == (1, 0, 5.75)
+    seen = detail(port, 1000.0)
+    assert (seen.calls, seen.latency_s) == (0, None)
+
+
+def test_what_refusals_have_spared_is_told_beside_their_number() -> None:
+    port = AdminPort()
+    for _ in range(5):
+        permit, _ = port.rig.waiting(Awaited.RESPONSE_HEAD, 0.0)
+        with permit:
+            permit.settle(SILENT, 2.0004)
+    for _ in range(3):
+        assert not port.rig.passes(3.0)
+    seen = detail(port, 4.0)
+    assert (seen.rejected, seen.spared_s) == (3, 6.001)
+    # The transition has emptied the window.
+    assert (seen.calls, seen.latency_s) == (0, None)
 
 
 def test_an_override_with_what_is_left_of_it() -> None:
@@ -117,7 +152,7 @@ def test_what_would_have_been_refused_is_not_counted_as_spared() -> None:
     port.rig.fail(5, 0.0)
     port.rig.admit(1.0)
     seen = detail(port, 2.0)
-    assert seen.rejected == 0
+    assert (seen.rejected, seen.spared_s) == (0, 0.0)
     assert [(each.enforced, each.count) for each in seen.rejections] == [(False, 1)]
 
 

@@ -8,6 +8,8 @@ from support.circuits import Rig
 
 from proxy.control import queries
 from proxy.control.problems import Problem
+from proxy.core.exchange import Awaited
+from proxy.core.outcome import SUCCESS
 from proxy.core.overrides import Force
 from proxy.core.states import Condition
 
@@ -22,6 +24,9 @@ def rig() -> Rig:
     rig.fail(5, 10, "open.test:80")
     rig.fail(3, 11, "Closed.test:80".lower())
     rig.succeed(9, 12, "busy.test:80")
+    permit, _ = rig.waiting(Awaited.RESPONSE_HEAD, 11.0, "closed.test:80")
+    with permit:
+        permit.settle(SUCCESS, 12.0)
     rig.circuits.force("forced.test:80", rig.policy, Force.OPEN, 20)
     return rig
 
@@ -46,6 +51,8 @@ def found(rig: Rig, text: str) -> list[str]:
         ("q=OSED.t&sort=key", ["closed"]),
         ("q=.test&sort=-calls", ["busy", "closed", "open", "forced"]),
         ("sort=-failed&q=closed", ["closed"]),
+        ("sort=-latency_s&state=closed", ["closed", "busy"]),
+        ("sort=latency_s&state=closed", ["busy", "closed"]),
         ("sort=-since&state=open&state=forced_open", ["forced", "open"]),
         ("sort=level&state=open&state=forced_open", ["forced", "open"]),
     ],

@@ -113,6 +113,27 @@ def test_a_share_of_slow_calls_opens_it() -> None:
     assert rig.heard[0].trigger is Trigger.SLOW_RATIO
 
 
+def test_slow_calls_are_counted_although_no_share_of_them_opens_it() -> None:
+    rig = Rig(policy(slow_call=10))
+    for upstream_s in (10.0, 9.9):
+        permit, _ = rig.waiting(Awaited.RESPONSE_HEAD, 30.0 - upstream_s)
+        with permit:
+            permit.settle(permit.head(200, None, 30.0), 30.0)
+    assert rig.circuit().counts(30.0).slow == 1
+
+
+def test_the_latency_is_what_the_upstream_owed_up_to_the_head() -> None:
+    rig = Rig()
+    for upstream_s in (1.0, 4.0):
+        permit, call = rig.waiting(Awaited.REQUEST_CONTENT, 0.0)
+        with permit:
+            call.wait_for(Awaited.RESPONSE_HEAD, 30.0, 20.0)
+            outcome = permit.head(404, None, 20.0 + upstream_s)
+            call.wait_for(Awaited.RESPONSE_CONTENT, 60.0, 20.0 + upstream_s)
+            permit.settle(outcome, 50.0)
+    assert rig.circuit().counts(50.0).mean_upstream_s == 2.5
+
+
 def test_a_call_without_an_answer_is_slow_by_what_the_upstream_owed() -> None:
     rig = Rig(policy(min_calls=1, slow_ratio=1.0, slow_call=10, failure_ratio=0.0))
     permit, _ = rig.waiting(Awaited.RESPONSE_HEAD, 0.0)
@@ -273,7 +294,7 @@ def test_so_many_good_probes_close_it() -> None:
     rig.call(ALIVE, 32.0)
     assert rig.state(32.0) is CLOSED
     assert rig.heard[-1].trigger is Trigger.RECOVERED
-    assert rig.circuit().counts(32.0) == Counts(0, 0, 0)
+    assert rig.circuit().counts(32.0) == Counts(0, 0, 0, 0.0)
 
 
 @pytest.mark.parametrize("outcome", [FAILED, THROTTLED, REFUSED, ABANDONED])

@@ -14,6 +14,7 @@ from proxy.core.policy import CircuitPolicy
 from proxy.core.states import Trigger
 from proxy.core.window import Counts
 
+UPSTREAM_S = {False: 1.0, True: 10.0}
 VERDICTS = {"S": Verdict.SUCCESS, "A": Verdict.ALIVE, "T": Verdict.THROTTLED, "F": Verdict.FAILURE}
 RUN, FAILED, SLOW = Trigger.CONSECUTIVE_FAILURES, Trigger.FAILURE_RATIO, Trigger.SLOW_RATIO
 RUN_OF_3 = {"consecutive_failures": 3, "min_calls": 0}
@@ -24,7 +25,13 @@ ALL = {"consecutive_failures": 4, "min_calls": 4, "failure_ratio": 0.5, "slow_ra
 
 def add(evidence: Evidence, script: str, settings: CircuitPolicy, now: float = 1.0) -> list[Trigger | None]:
     return [
-        evidence.add(EFFECTS[VERDICTS[letter.upper()]], settings, now, slow=letter.islower())
+        evidence.add(
+            EFFECTS[VERDICTS[letter.upper()]],
+            settings,
+            now,
+            slow=letter.islower(),
+            upstream_s=UPSTREAM_S[letter.islower()],
+        )
         for letter in script
     ]
 
@@ -79,11 +86,11 @@ def test_which_rule_opens_it_at_the_last_call(
 @pytest.mark.parametrize(
     ("script", "run", "counts"),
     [
-        ("", 0, Counts(0, 0, 0)),
-        ("FfF", 3, Counts(3, 3, 1)),
-        ("FATF", 2, Counts(4, 3, 0)),
-        ("FFs", 0, Counts(3, 2, 1)),
-        ("FSAT", 0, Counts(4, 2, 0)),
+        ("", 0, Counts(0, 0, 0, 0.0)),
+        ("FfF", 3, Counts(3, 3, 1, 12.0)),
+        ("FATF", 2, Counts(4, 3, 0, 4.0)),
+        ("FFs", 0, Counts(3, 2, 1, 12.0)),
+        ("FSAT", 0, Counts(4, 2, 0, 4.0)),
     ],
 )
 def test_what_is_booked(script: str, run: int, counts: Counts) -> None:
@@ -151,7 +158,7 @@ def test_clearing_forgets_everything() -> None:
     evidence.retry_after_at = 90.0
     evidence.clear()
     assert (evidence.run, evidence.retry_after_at) == (0, float("-inf"))
-    assert evidence.window.counts(1.0) == Counts(0, 0, 0)
+    assert evidence.window.counts(1.0) == Counts(0, 0, 0, 0.0)
     evidence.add_silence("a", settings)
     assert evidence.run == 1
 

@@ -277,6 +277,8 @@ def test_what_changes_after_the_end_leaves_what_it_said(change: str, now: float,
     silent = failed(FailureKind.RESPONSE_TIMEOUT)
     assert (exchange.at_lease, exchange.lease_at) == ((silent, FOREVER) if is_kept else (None, 150.0))
     assert exchange.verdict_at_lease() == (silent if is_kept else NEUTRAL)
+    if is_kept:
+        assert exchange.upstream_s_at_lease() == 49.0
 
 
 def test_what_was_kept_is_not_judged_again() -> None:
@@ -286,6 +288,14 @@ def test_what_was_kept_is_not_judged_again() -> None:
     exchange.upstream_took(153.0)
     exchange.wait_over(154.0)
     assert exchange.verdict_at_lease() == failed(FailureKind.RESPONSE_TIMEOUT)
+    assert exchange.upstream_s_at_lease() == 49.0
+
+
+def test_what_the_upstream_owed_by_the_end_has_all_waits_before() -> None:
+    exchange = leased(Awaited.CONNECTION)
+    exchange.wait_for(Awaited.REQUEST_CONTENT, 30.0, 103.0)
+    exchange.wait_for(Awaited.RESPONSE_HEAD, 30.0, 140.0)
+    assert exchange.upstream_s_at_lease() == 12.0
 
 
 # The whole exchange may take until 150 (`timeouts.total`).

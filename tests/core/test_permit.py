@@ -288,6 +288,20 @@ def test_slow_answers_are_the_endpoints() -> None:
         permit.settle(permit.head(200, None, 5.0), 5.0)
     assert rig.state(5.0, ONE) is OPEN
     assert rig.state(5.0, HOST) is CLOSED
+    assert rig.circuit(HOST).counts(5.0).slow == 0
+
+
+def test_the_latency_is_that_of_both() -> None:
+    rig = by_path()
+    for now, endpoint in ((2.0, ONE), (5.0, TWO)):
+        permit, _ = rig.waiting(Awaited.CONNECTION, 0.0, endpoint=endpoint)
+        with permit:
+            permit.connected(now)
+            permit.settle(permit.head(200, None, now), now)
+    with rig.waiting(Awaited.CONNECTION, 0.0, endpoint=ONE)[0] as permit:
+        permit.settle(REFUSED, 2.0)
+    latencies = [rig.circuit(key).counts(5.0).mean_upstream_s for key in (HOST, ONE, TWO)]
+    assert latencies == [3.0, 2.0, 5.0]
 
 
 def test_an_endpoints_probe_is_judged_although_its_host_has_left_the_table() -> None:

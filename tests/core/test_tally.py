@@ -51,12 +51,14 @@ def test_probes_are_counted_beside_calls() -> None:
 
 def test_refusals_by_reason_and_whether_they_were_enforced() -> None:
     tally = Tally()
-    tally.add_rejected("circuit_open", enforced=True)
-    tally.add_rejected("circuit_open", enforced=False)
-    tally.add_rejected("circuit_open", enforced=True)
-    tally.add_rejected("too_many_in_flight", enforced=True)
+    tally.add_rejected("circuit_open", enforced=True, would_wait_s=1.0)
+    tally.add_rejected("circuit_open", enforced=False, would_wait_s=2.0)
+    tally.add_rejected("circuit_open", enforced=True, would_wait_s=4.0)
+    tally.add_rejected("too_many_in_flight", enforced=True, would_wait_s=8.0)
     assert tally == Tally(
-        rejected={("circuit_open", True): 2, ("circuit_open", False): 1, ("too_many_in_flight", True): 1}
+        rejected={("circuit_open", True): 2, ("circuit_open", False): 1, ("too_many_in_flight", True): 1},
+        # The caller of the one that was not enforced has waited.
+        spared_s=13.0,
     )
 
 
@@ -73,6 +75,6 @@ def test_two_tallies_share_nothing() -> None:
     tally, other = Tally(), Tally()
     tally.add_call(RESET)
     tally.add_probe(Verdict.FAILURE)
-    tally.add_rejected("circuit_open", enforced=True)
+    tally.add_rejected("circuit_open", enforced=True, would_wait_s=1.0)
     tally.late += 1
-    assert other == Tally({}, {}, {}, {}, {}, 0)
+    assert other == Tally({}, {}, {}, {}, 0.0, {}, 0)

@@ -186,8 +186,8 @@ def test_trap_min_calls_larger_than_the_probes_wedges_half_open() -> None:
 def test_trap_an_idle_circuits_window_does_not_expire_unless_somebody_writes() -> None:
     rig = Rig(policy(consecutive_failures=0))
     rig.fail(9, 0.0)
-    assert rig.circuit().counts(59.9) == Counts(9, 9, 0)
-    assert rig.circuit().counts(60.0) == Counts(0, 0, 0)
+    assert rig.circuit().counts(59.9) == Counts(9, 9, 0, 0.0)
+    assert rig.circuit().counts(60.0) == Counts(0, 0, 0, 0.0)
     rig.fail(9, 60.0)
     assert rig.state(60.0) is CLOSED
 
@@ -197,7 +197,7 @@ def test_trap_a_wall_clock_step_corrupts_the_window() -> None:
     rig = Rig(policy(consecutive_failures=0))
     rig.fail(5, 1000.0)
     rig.fail(4, 10.0)
-    assert rig.circuit().counts(1000.0) == Counts(9, 9, 0)
+    assert rig.circuit().counts(1000.0) == Counts(9, 9, 0, 0.0)
     rig.fail(1, 1000.0)
     assert rig.state(1000.0) is OPEN
 

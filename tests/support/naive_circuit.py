@@ -10,7 +10,7 @@ from math import inf, modf, sqrt
 
 from proxy.core.exchange import Awaited
 from proxy.core.outcome import Outcome, Verdict
-from proxy.core.policy import CircuitPolicy
+from proxy.core.policy import CircuitPolicy, Mode
 
 CONNECTING = {Awaited.CONNECTION: "connect_timeout", Awaited.TLS: "tls"}
 UPSTREAM_OWES = {
@@ -23,6 +23,8 @@ UPSTREAM_OWES = {
 
 # From, to, why, when.
 Change = tuple[str, str, str, float]
+# Calls, failed, slow, and for how long the upstream owed in them.
+Recount = tuple[int, int, int, float]
 
 
 @dataclass(eq=False)
@@ -68,6 +70,7 @@ class Booked:
 
     at: float
     verdict: Verdict
+    upstream_s: float = 0.0
     slow: bool = False
     silent_endpoint: str | None = None
 
@@ -94,6 +97,8 @@ class NaiveCircuit:
     touched: float = 0.0
     late: int = 0
     calls: int = 0
+    waits: list[float] = field(default_factory=list)
+    spared_s: float = 0.0
     changes: list[Change] = field(default_factory=list)
 
     # What it knows.
@@ -117,14 +122,25 @@ class NaiveCircuit:
         own = [b for b in back if b.verdict is Verdict.FAILURE and b.silent_endpoint is None]
         return len(own) + len({b.silent_endpoint for b in back if b.silent_endpoint is not None})
 
-    def window(self, now: float) -> tuple[int, int, int]:
-        """A recount of the window: calls, failed, slow."""
+    def buckets(self, now: float) -> list[Recount]:
+        """A recount of the window, tenth by tenth, oldest first."""
         bucket_s = self.policy.window / 10
-        seen = [
-            b for b in self.booked if b.silent_endpoint is None and b.at // bucket_s > now // bucket_s - 10
-        ]
-        bad = [b for b in seen if b.verdict in {Verdict.FAILURE, Verdict.THROTTLED}]
-        return len(seen), len(bad), sum(b.slow for b in seen)
+        recounts = []
+        for back in range(9, -1, -1):
+            seen = [
+                b
+                for b in self.booked
+                if b.silent_endpoint is None and b.at // bucket_s == now // bucket_s - back
+            ]
+            bad = [b for b in seen if b.verdict in {Verdict.FAILURE, Verdict.THROTTLED}]
+            owed_s = sum(b.upstream_s for b in seen)
+            recounts.append((len(seen), len(bad), sum(b.slow for b in seen), owed_s))
+        return recounts
+
+    def window(self, now: float) -> Recount:
+        """A recount of the window."""
+        calls, bad, slow, owed_s = zip(*self.buckets(now), strict=True)
+        return sum(calls), sum(bad), sum(slow), sum(owed_s)
 
     def ramp_passes(self, now: float) -> bool:
         if self.ramp_since is None or now >= self.ramp_since + self.policy.ramp:
@@ -171,6 +187,7 @@ class NaiveCircuit:
                 seat.settled = True
                 if kind is not None and not (self.is_endpoint and kind in CONNECTING.values()):
                     self.calls += 1
+                    self.waits.append(seat.call.owed_s(due))
                     self.wish = None
                     self.change("open", "probe_failed", due)
 
@@ -193,6 +210,8 @@ class NaiveCircuit:
 
     def turn_away(self, reason: str) -> float:
         """By how much later than that the call that is refused now is to come back."""
+        if self.waits and self.policy.mode is Mode.ENFORCE:
+            self.spared_s += sum(self.waits) / len(self.waits)
         endless = reason == "circuit_forced_open" and self.next_due == inf
         if endless or reason in {"circuit_ramping", "too_many_in_flight"}:
             return 0.0
@@ -229,13 +248,15 @@ class NaiveCircuit:
         bad = outcome.verdict in {Verdict.FAILURE, Verdict.THROTTLED}
         if bad:
             self.wish = wish
-        until = now if seat.call.head_at is None else seat.call.head_at
-        slow = timed and seat.call.owed_s(until) >= self.policy.slow_call
+            self.waits.append(seat.call.owed_s(now))
+        upstream_s = seat.call.owed_s(now if seat.call.head_at is None else seat.call.head_at)
+        slow = timed and upstream_s >= self.policy.slow_call
         if silent is None or seat.probe_since is not None:
             self.calls += 1
         elif not self.policy.consecutive_failures:
             return
-        self.booked.append(Booked(now, outcome.verdict, slow, silent if seat.probe_since is None else None))
+        told_of = silent if seat.probe_since is None else None
+        self.booked.append(Booked(now, outcome.verdict, upstream_s, slow, told_of))
         if seat.probe_since is not None:
             good = [b for b in self.booked if b.verdict in {Verdict.SUCCESS, Verdict.ALIVE}]
             if bad:
@@ -250,7 +271,7 @@ class NaiveCircuit:
         limit = policy.consecutive_failures
         if outcome.verdict is Verdict.FAILURE and limit and self.run >= limit:
             return "consecutive_failures"
-        calls, bad, slow = self.window(now)
+        calls, bad, slow, _ = self.window(now)
         if silent is not None or not policy.min_calls or calls < policy.min_calls:
             return None
         if policy.failure_ratio and bad / calls >= policy.failure_ratio:
