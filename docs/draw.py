@@ -19,7 +19,7 @@ from proxy.core.exchange import Awaited, Entry, Exchange
 from proxy.core.listeners import Listener
 from proxy.core.outcome import Verdict
 from proxy.core.permit import Permit
-from proxy.core.policy import CircuitPolicy, Limits, Seconds
+from proxy.core.policy import CircuitPolicy, Seconds
 from proxy.core.registry import Circuits
 from proxy.core.retry_after import retry_after_at
 from proxy.core.states import TRANSITIONS, State, Transition, Trigger
@@ -154,7 +154,7 @@ class _UnderWay:
 def trace() -> tuple[list[tuple[float, Fate]], list[Transition]]:
     """Plays the outage: when each call began and what became of it, and what the circuit did."""
     changes: list[Transition] = []
-    circuits = Circuits(Limits(), draw=lambda: 0.5, listeners=(changes.append,), on_fault=_raise)
+    circuits = Circuits(draw=lambda: 0.5, listeners=(changes.append,), on_fault=_raise)
     fates: list[tuple[float, Fate]] = []
     under_way: list[_UnderWay] = []
     for began in map(float, range(_CALLS)):

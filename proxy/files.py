@@ -12,7 +12,7 @@ from proxy.control import admin_token, credentials_file, log, state_file
 from proxy.control.admin_token import MadeToken, TokenFile
 from proxy.control.config import ConfigError, Fault
 from proxy.core.credentials import Credentials
-from proxy.core.https import HttpsMode, Tls
+from proxy.core.https import HttpsMode, Intercept, Tls
 from proxy.core.policies import ways_of
 from proxy.core.policy import Settings
 from proxy.wire import trust_bundle
@@ -104,15 +104,31 @@ def upstream_tls(ways: Collection[Tls], former: UpstreamTls | None = None) -> Up
         raise ConfigError(list(dict.fromkeys(faults))) from error
 
 
-def leaves(settings: Settings) -> "Leaves | None":
+def leaves(settings: Settings, former: "Leaves | None" = None) -> "Leaves | None":
     """The certificates for what is to be intercepted, with the CA that signs them; None if nothing is.
 
+    A CA that is there stays. The bundle for clients is written anew where it would say something else.
+
+    Args:
+        settings: name the directories.
+        former: what a reload has had so far.
+
     Raises:
-        ConfigError: the CA or one of its directories cannot be used.
+        ConfigError: the CA or one of its directories cannot be used, or the bundle cannot be written.
     """
-    intercept = settings.intercept
     if not _is_to_intercept(settings):
-        return None
+        return former
+    if former is None:
+        return _first_leaves(settings.intercept)
+    intercept = settings.intercept
+    if intercept.directory is not None:
+        with _config_errors("intercept"):
+            extra = trust_bundle.extra_roots(intercept.extra_roots)
+            trust_bundle.write(Path(intercept.directory), former.authority.pem, extra)
+    return former
+
+
+def _first_leaves(intercept: Intercept) -> "Leaves":
     _require_extra()
     from proxy.wire.certificate_authority import (  # noqa: PLC0415 -- an extra, imported only where it is used
         Origin,
@@ -134,24 +150,6 @@ def leaves(settings: Settings) -> "Leaves | None":
         extra_roots=None if bundle is None else bundle.extra_roots,
     )
     return Leaves(opened.authority, lambda: datetime.now(UTC))
-
-
-def leaves_after(settings: Settings, former: "Leaves | None") -> "Leaves | None":
-    """What a reload makes of the certificates for what is to be intercepted; a CA that is there stays.
-
-    The bundle for clients is written anew where it would say something else.
-
-    Raises:
-        ConfigError: as `leaves`; or the bundle cannot be written.
-    """
-    intercept = settings.intercept
-    if former is None or not _is_to_intercept(settings):
-        return former or leaves(settings)
-    if intercept.directory is not None:
-        with _config_errors("intercept"):
-            extra = trust_bundle.extra_roots(intercept.extra_roots)
-            trust_bundle.write(Path(intercept.directory), former.authority.pem, extra)
-    return former
 
 
 def _is_to_intercept(settings: Settings) -> bool:

@@ -195,7 +195,8 @@ def test_the_lines_of_the_log_are_the_products() -> None:
     exchange.target = Target("", "api.example.com", 443, "", "api.example.com:443")
     exchange.tunnelled_because = "x"
     with capture_logs() as lines:
-        access = AccessLog(Log(), "/trust")
+        access = AccessLog("/trust")
+        access.configure(Log())
         for exchange.error in (errors.CaNotTrusted("x"), errors.ClientTlsClosed("x")):
             access.exchange_ended(exchange, 1)
     events = {line["event"] for line in lines} - {"exchange ended"}

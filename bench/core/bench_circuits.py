@@ -20,7 +20,7 @@ import pyperf
 from proxy.core.errors import DestinationUnavailable
 from proxy.core.exchange import Entry, Exchange
 from proxy.core.overrides import Force
-from proxy.core.policy import CircuitPolicy, Limits
+from proxy.core.policy import CircuitPolicy
 from proxy.core.registry import Circuits
 from proxy.core.scope import CircuitKey
 
@@ -39,7 +39,7 @@ def table() -> Circuits:
     def on_fault(_: object, error: Exception) -> None:
         raise error
 
-    return Circuits(Limits(), draw=lambda: 0.5, on_fault=on_fault)
+    return Circuits(draw=lambda: 0.5, on_fault=on_fault)
 
 
 @cache

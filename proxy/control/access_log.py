@@ -50,24 +50,21 @@ class AccessLog:
     """Writes the lines of exchanges.
 
     Args:
-        settings: `access` and `path` matter here; the level was set by `configure`.
         bundle_directory: `intercept.directory`, for the hint to clients that do not trust our CA.
     """
 
-    def __init__(self, settings: policy.Log, bundle_directory: str | None = None) -> None:
+    def __init__(self, bundle_directory: str | None = None) -> None:
         self._hint = _how_to_trust(bundle_directory)
         self._untrusting = _Once()
         self._closing = _Once()
         self._tunnelled = _Once()
-        self._access, self._path = settings.access, settings.path
-        self._logger: FilteringBoundLogger = logger().bind()
 
-    def reload(self, settings: policy.Log) -> None:
-        """Goes on with other settings; what was said once is not said again."""
+    def configure(self, settings: policy.Log) -> None:
+        """Goes on with `access` and `path`; what was said once is not said again."""
         self._access = settings.access
         self._path = settings.path
         # Of the level that is in force now.
-        self._logger = logger().bind()
+        self._logger: FilteringBoundLogger = logger().bind()
 
     def exchange_ended(self, exchange: Exchange, now: float) -> None:
         """Writes the line of an exchange, if it is to have one; to be called once, when it has ended.

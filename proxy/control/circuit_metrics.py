@@ -18,7 +18,7 @@ from prometheus_client.core import Metric
 from proxy.control.families import counter, counters, gauge, gauges
 from proxy.core.breaker import Circuit
 from proxy.core.outcome import EFFECTS, FailureKind, Verdict
-from proxy.core.policy import Mode
+from proxy.core.policy import Metrics, Mode
 from proxy.core.refusals import CIRCUIT_HALF_OPEN, CIRCUIT_OPEN, REJECTION_REASONS, TOO_MANY_IN_FLIGHT
 from proxy.core.registry import Circuits
 from proxy.core.states import TRANSITIONS, Condition, State, Trigger
@@ -209,12 +209,14 @@ class CircuitMetrics:
 
     Args:
         circuits: the table.
+
+    Attributes:
         max_labelled: how many circuits have labels of their own, >= 0; may be replaced.
     """
 
-    def __init__(self, circuits: Circuits, max_labelled: int) -> None:
+    def __init__(self, circuits: Circuits) -> None:
         self._circuits = circuits
-        self.max_labelled = max_labelled
+        self.max_labelled = Metrics().max_circuits
         # An ordered set: who came first stays.
         self._labelled: dict[str, None] = {}
 

@@ -15,7 +15,7 @@ from proxy.control import log
 from proxy.control.config import ConfigError
 from proxy.control.sections import Fault
 from proxy.control.watch import Seen, seen
-from proxy.core.credentials import Credentials, Malformed
+from proxy.core.credentials import NOBODYS, Credentials, Malformed
 
 # Some ten thousand tokens; a Kubernetes Secret holds as much.
 MAX_FILE_BYTES = 1024 * 1024
@@ -48,19 +48,16 @@ class CredentialsFile:
 
     Args:
         path: of the file.
-
-    Raises:
-        ConfigError: as `read`.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
+        # Before it is read for the first time: what is written in between is a change.
         self._seen: Seen = seen(path)
-        self._credentials = read(path)
+        self._credentials = NOBODYS
         self._told: list[Fault] = []
         self._changed_lately = True
         self._look_at = 0.0
-        self._tell()
 
     def check(self, values: Sequence[bytes]) -> str | None:
         """Whose token it is, or None; see `Credentials.check`."""
@@ -95,9 +92,9 @@ class CredentialsFile:
                 self._told = error.faults
                 log.credentials_kept(error.faults)
             return
-        self.reload(credentials)
+        self.configure(credentials)
 
-    def reload(self, credentials: Credentials) -> None:
+    def configure(self, credentials: Credentials) -> None:
         """Goes on with what the file says now."""
         if self._told or credentials != self._credentials:
             self._told = []

@@ -25,6 +25,7 @@ from prometheus_client.exposition import choose_encoder
 from proxy import __version__
 from proxy.control.circuit_metrics import CircuitMetrics, Taken
 from proxy.control.families import PREFIX, counters, gauge, gauges
+from proxy.core import policy
 from proxy.core.answers import Lookup
 from proxy.core.exchange import Entry, Exchange, Source
 from proxy.core.registry import Circuits
@@ -111,7 +112,6 @@ class Metrics:
 
     Args:
         circuits: the table to show.
-        max_circuits: how many circuits have labels of their own, >= 0 (`metrics.max_circuits`).
         in_flight: counts the exchanges under way, tunnels included.
         tunnels: counts the tunnels that stand.
         idle_connections: counts the upstream connections that wait in the pool.
@@ -124,7 +124,6 @@ class Metrics:
         self,
         circuits: Circuits,
         *,
-        max_circuits: int,
         in_flight: Callable[[], int],
         tunnels: Callable[[], int],
         idle_connections: Callable[[], int],
@@ -142,12 +141,12 @@ class Metrics:
         self._denied: Counter[tuple[str, bool]] = Counter()
         self._request_bytes = 0
         self._response_bytes = 0
-        self._circuits = CircuitMetrics(circuits, max_circuits)
+        self._circuits = CircuitMetrics(circuits)
         self._clock = clock
 
-    def reload(self, max_circuits: int) -> None:
-        """Has another number of circuits with labels of their own; of too many the latest lose theirs."""
-        self._circuits.max_labelled = max_circuits
+    def configure(self, settings: policy.Metrics) -> None:
+        """Has so many circuits with labels of their own; of too many the latest lose theirs."""
+        self._circuits.max_labelled = settings.max_circuits
 
     def observe(self, exchange: Exchange, now: float) -> None:
         """Counts an exchange; to be called once, when it has ended.

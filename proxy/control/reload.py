@@ -5,7 +5,7 @@ that the settings name. One reload at a time: what is asked for meanwhile is don
 everything is read and checked; only then are the new settings handed on, whole. A reload that fails changes
 nothing, and the log, the metric and `/readyz` say so until one succeeds.
 
-What each part makes of other settings is in `Sidecar.adopt`.
+What each part makes of other settings is in its `configure`, which `Sidecar.adopt` calls.
 """
 
 import asyncio

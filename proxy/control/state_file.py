@@ -96,9 +96,6 @@ class StateFile:
         circuits: the table.
         policy_of: the settings of a host, by the key of its circuit; raises ValueError if it is none.
         wall_clock: seconds since 1970.
-
-    Raises:
-        ConfigError: as `check`.
     """
 
     def __init__(
@@ -108,7 +105,6 @@ class StateFile:
         policy_of: Callable[[str], CircuitPolicy],
         wall_clock: Callable[[], float],
     ) -> None:
-        check(path)
         self._path = Path(path)
         self._circuits = circuits
         self._policy_of = policy_of

@@ -121,6 +121,10 @@ class Credentials:
         return name.decode("ascii") if is_right else None
 
 
+# Lets nobody in.
+NOBODYS = Credentials({}, (_NO_DIGEST,), 0)
+
+
 def is_name(text: str) -> bool:
     """Whether this can be the name of a token's owner."""
     return _NAME.fullmatch(text) is not None

@@ -75,6 +75,7 @@ class Policies:
 
     Attributes:
         general: the settings where no entry matches.
+        are_the_first: whether they replace none.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Policies:
         former: "Policies | None" = None,
         reread: Collection[Tls] = (),
     ) -> None:
+        self.are_the_first = former is None
         self._own = own
         self._indexes = Indexes()
         self._egress = settings.egress

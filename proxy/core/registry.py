@@ -33,20 +33,18 @@ class Circuits:
     """All circuits of the process.
 
     Args:
-        limits: `max_circuits`, `max_per_host` and `circuit_idle`; may be replaced by `reload`.
         draw: a number from 0 to 1 at random, for the jitter of openings.
         listeners: called after each transition, in order. They may use the table.
         on_fault: told of a listener that raised; the others are called all the same.
 
     Attributes:
+        limits: `max_circuits`, `max_per_host` and `circuit_idle`; the defaults until it is told others.
         evictions: circuits that left a full table to make room.
         unprotected: calls that passed without a circuit, since there was no room.
     """
 
-    def __init__(
-        self, limits: Limits, *, draw: Draw, listeners: tuple[Listener, ...] = (), on_fault: OnFault
-    ) -> None:
-        self.limits = limits
+    def __init__(self, *, draw: Draw, listeners: tuple[Listener, ...] = (), on_fault: OnFault) -> None:
+        self.limits = Limits()
         self.totals = Tally()
         self.evictions = 0
         self.unprotected = 0
@@ -249,8 +247,8 @@ class Circuits:
                 circuit.advance(now)
         self._drop_gone(now)
 
-    def reload(self, limits: Limits, policy_of: Callable[[str], CircuitPolicy], now: float) -> None:
-        """Goes on with other settings.
+    def configure(self, limits: Limits, policy_of: Callable[[str], CircuitPolicy], now: float) -> None:
+        """Goes on with these settings.
 
         Args:
             limits: from now on.

@@ -59,21 +59,18 @@ class Dialer:
     """Makes connections.
 
     Args:
-        resolver: names to addresses.
         clock: monotonic seconds.
-        upstream_tls: how TLS is spoken.
     """
 
-    def __init__(self, resolver: Resolver, clock: Callable[[], float], upstream_tls: UpstreamTls) -> None:
-        self._resolver = resolver
-        self._upstream_tls = upstream_tls
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._upstream_tls: UpstreamTls
         # For exchanges that began under rules that have gone since; as long as one of them lasts.
         self._former_tls: WeakKeyDictionary[Acl, UpstreamTls] = WeakKeyDictionary()
         self._clock = clock
         self._racing = 0
 
-    def reload(self, resolver: Resolver, upstream_tls: UpstreamTls, gone: Iterable[Acl]) -> None:
-        """Goes on with another resolver, or other TLS.
+    def configure(self, resolver: Resolver, upstream_tls: UpstreamTls, gone: Iterable[Acl] = ()) -> None:
+        """Goes on with this resolver and this TLS.
 
         Args:
             resolver: names to addresses.

@@ -44,16 +44,15 @@ class Forwarding:
         pool: lends connections.
         tunnels: carry what has become a WebSocket.
         clock: monotonic seconds.
-        limits: `max_head` and `max_fields`; may be replaced.
-        heads: makes the heads that go out; may be replaced, an exchange under way keeps its own.
     """
 
-    def __init__(
-        self, pool: Pool, tunnels: Tunnels, clock: Callable[[], float], limits: Limits, heads: Heads
-    ) -> None:
+    def __init__(self, pool: Pool, tunnels: Tunnels, clock: Callable[[], float]) -> None:
         self.pool = pool
         self.tunnels = tunnels
         self.clock = clock
+
+    def configure(self, limits: Limits, heads: Heads) -> None:
+        """Goes on with `max_head` and `max_fields`, and these heads; an exchange under way keeps its own."""
         self.limits = limits
         self.heads = heads
 

@@ -49,10 +49,8 @@ class Handler:
     Args:
         name: of this proxy, a token, in the fields of our own answers.
         circuits: admits.
-        policies: the settings of each upstream.
         deadlines: watches what is awaited.
         carries: how each entry's bytes are carried.
-        intercept: opens a CONNECT whose content is to be seen; None where nothing is.
         report: told once of each exchange.
         clock: monotonic seconds.
 
@@ -68,19 +66,15 @@ class Handler:
         *,
         name: str,
         circuits: Circuits,
-        policies: Policies,
         deadlines: Deadlines,
         carries: dict[Entry, Carry],
-        intercept: Intercept | None,
         report: Report,
         clock: Callable[[], float],
     ) -> None:
         self._name = name
         self._circuits = circuits
-        self._policies = policies
         self._deadlines = deadlines
         self._carries = carries
-        self._intercept = intercept
         self._report = report
         self._clock = clock
         self.in_flight = 0
@@ -88,8 +82,13 @@ class Handler:
         self.carried = 0
         self.is_stopping = False
 
-    def reload(self, policies: Policies, intercept: Intercept | None) -> None:
-        """Goes on with other settings; an exchange under way keeps those it has found."""
+    def configure(self, policies: Policies, intercept: Intercept | None) -> None:
+        """Goes on with these settings; an exchange under way keeps those it has found.
+
+        Args:
+            policies: the settings of each upstream.
+            intercept: opens a CONNECT whose content is to be seen; None where nothing is.
+        """
         self._policies, self._intercept = policies, intercept
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -88,22 +88,15 @@ class Interception:
 
     Args:
         certificates: for the hosts of others.
-        limits: `max_head`.
         clock: monotonic seconds.
     """
 
-    def __init__(
-        self,
-        certificates: Certificates,
-        limits: Limits,
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, certificates: Certificates, clock: Callable[[], float]) -> None:
         self._certificates = certificates
         self._clock = clock
-        self.reload(limits)
 
-    def reload(self, limits: Limits) -> None:
-        """Goes on with other limits."""
+    def configure(self, limits: Limits) -> None:
+        """Goes on with `max_head`."""
         self._max_head = limits.max_head
 
     async def open(self, call: Call) -> Succession | None:

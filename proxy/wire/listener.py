@@ -25,23 +25,25 @@ class Clients:
 
     Args:
         line: answers those who are turned away.
-        limits: `max_connections`.
-        timeouts: `request_head`, `client_idle`, and `body_idle` for last bytes that are not read.
         now: monotonic seconds.
 
     Attributes:
         is_draining: whether each answer is the last one on its connection.
     """
 
-    def __init__(self, line: Line, limits: Limits, timeouts: Timeouts, now: float) -> None:
+    def __init__(self, line: Line, now: float) -> None:
         self._line = line
         self._all: set[ClientConnection] = set()
         self.now = now
         self.is_draining = False
-        self.reload(limits, timeouts)
 
-    def reload(self, limits: Limits, timeouts: Timeouts) -> None:
-        """Goes on with other settings; of too many clients the longest idle ones go."""
+    def configure(self, limits: Limits, timeouts: Timeouts) -> None:
+        """Goes on with these settings; of too many clients the longest idle ones go.
+
+        Args:
+            limits: `max_connections`.
+            timeouts: `request_head`, `client_idle`, and `body_idle` for last bytes that are not read.
+        """
         self._most = limits.max_connections
         self._most_with_surplus = self._most + min(TURNED_AWAY, self._most)
         self._head_s = float(timeouts.request_head)
@@ -118,8 +120,6 @@ class Listener(web.Server):
         handle: the line; answers by writing to the transport and returning KEEP or CLOSE.
         line: answers what cannot walk the line.
         clients: keeps account of the connections.
-        limits: `max_head` and `max_fields`.
-        naming: how targets are named here.
     """
 
     def __init__(
@@ -127,8 +127,6 @@ class Listener(web.Server):
         handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         line: Line,
         clients: Clients,
-        limits: Limits,
-        naming: Naming,
     ) -> None:
         # Without handler_cancellation a client's leaving goes unnoticed while an upstream is awaited.
         super().__init__(handle, request_factory=self._make, handler_cancellation=True)
@@ -145,10 +143,14 @@ class Listener(web.Server):
             "lingering_time": 2.0,
             "read_bufsize": READ_BUFFER,
         }
-        self.reload(limits, naming)
 
-    def reload(self, limits: Limits, naming: Naming) -> None:
-        """Has other limits for the connections that come; those that stand have their parser already."""
+    def configure(self, limits: Limits, naming: Naming) -> None:
+        """Goes on with these settings for the connections that come; those that stand have their parser.
+
+        Args:
+            limits: `max_head` and `max_fields`.
+            naming: how targets are named here.
+        """
         self._naming = naming
         self._settings |= {
             # One more than a line, since aiohttp's error tells what was too long by its limit alone.

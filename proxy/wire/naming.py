@@ -138,12 +138,12 @@ class ByRequest:
 class ByRoute:
     """On the reverse port routes say it, by what the request would name at an ordinary server.
 
-    Args:
+    Attributes:
         routes: all there are; may be replaced.
     """
 
-    def __init__(self, routes: Routes) -> None:
-        self.routes = routes
+    def __init__(self) -> None:
+        self.routes = Routes(())
 
     def entry(self, method: str) -> Entry:  # noqa: ARG002 -- all come in by this one
         """By which entry a request comes in."""

@@ -27,19 +27,11 @@ class Pool:
     Args:
         dialer: makes new connections.
         clock: monotonic seconds.
-        limits: `idle_per_host` and `idle_total`.
-        upstream_idle_s: for how long a connection may rest, at most.
     """
 
-    def __init__(
-        self, dialer: Dialer, clock: Callable[[], float], limits: Limits, upstream_idle_s: float
-    ) -> None:
+    def __init__(self, dialer: Dialer, clock: Callable[[], float]) -> None:
         self._dialer = dialer
         self.clock = clock
-        self._limits = limits
-        self._idle_s = upstream_idle_s
-        # None until there are others than those by which all connections were made.
-        self._policies: Policies | None = None
         # Longest idle first; the same connections by key, the latest last.
         self._idle: OrderedDict[UpstreamConnection, None] = OrderedDict()
         self._by_key: dict[_Key, list[UpstreamConnection]] = {}
@@ -92,9 +84,17 @@ class Pool:
         connection.rest()
         self._keep(connection)
 
-    def reload(self, limits: Limits, upstream_idle_s: float, policies: Policies) -> None:
-        """Goes on with other settings: closes what may not be lent by them, or is too much."""
-        self._limits, self._idle_s, self._policies = limits, upstream_idle_s, policies
+    def configure(self, limits: Limits, upstream_idle_s: float, policies: Policies) -> None:
+        """Goes on with these settings: closes what may not be lent by them, or is too much.
+
+        Args:
+            limits: `idle_per_host` and `idle_total`.
+            upstream_idle_s: for how long a connection may rest, at most.
+            policies: the rules of each upstream.
+        """
+        self._limits, self._idle_s = limits, upstream_idle_s
+        # None while all connections were made by those that are in force.
+        self._policies: Policies | None = None if policies.are_the_first else policies
         idle_until = self.clock() + upstream_idle_s
         for connection in self._idle:
             connection.idle_until = min(connection.idle_until, idle_until)

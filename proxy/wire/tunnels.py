@@ -34,23 +34,21 @@ class Tunnels:
         dialer: connects to their targets.
         pool: gets the connections on which HTTP is to be spoken.
         clock: monotonic seconds.
-        limits: `max_tunnels` and `max_head`.
 
     Attributes:
         open: all of them, those that are still being connected included.
         of_host: how many each host has, by the key of its circuit; none has 0.
     """
 
-    def __init__(self, dialer: Dialer, pool: Pool, clock: Callable[[], float], limits: Limits) -> None:
+    def __init__(self, dialer: Dialer, pool: Pool, clock: Callable[[], float]) -> None:
         self._dialer = dialer
         self._pool = pool
         self._clock = clock
         self.open = 0
         self.of_host: dict[str, int] = {}
-        self.reload(limits)
 
-    def reload(self, limits: Limits) -> None:
-        """Goes on with other limits; tunnels that stand stay, even if there are too many."""
+    def configure(self, limits: Limits) -> None:
+        """Goes on with `max_tunnels` and `max_head`; tunnels that stand stay, even if there are too many."""
         self._max_head = limits.max_head
         self._most = limits.max_tunnels
         self._most_of_host = limits.max_tunnels - limits.max_tunnels // KEPT_FOR_OTHERS

@@ -29,6 +29,12 @@ WEBHOOK = from_absolute_form("http://hooks.example.com/services/T0/s3cret?token=
 HASH = blake2b(b"/services/T0/s3cret", digest_size=8).hexdigest()
 
 
+def access_log(settings: policy.Log, bundle_directory: str | None = None) -> AccessLog:
+    access = AccessLog(bundle_directory)
+    access.configure(settings)
+    return access
+
+
 def exchange(
     *,
     status: int | None = None,
@@ -66,7 +72,7 @@ def test_the_line_of_an_exchange(stream: BinaryIO, lines: Lines) -> None:
         head_s=30.0000004,
     )
     before = datetime.now(UTC)
-    AccessLog(ALL).exchange_ended(exchange, 130.5)
+    access_log(ALL).exchange_ended(exchange, 130.5)
     (line,) = lines()
     assert list(line)[:3] == ["timestamp", "level", "event"]
     timestamp = line.pop("timestamp")
@@ -102,7 +108,7 @@ def test_the_line_of_an_exchange(stream: BinaryIO, lines: Lines) -> None:
 
 def test_every_line_of_an_exchange_has_the_same_fields(stream: BinaryIO, lines: Lines) -> None:
     log.configure(ALL, stream)
-    access = AccessLog(ALL)
+    access = access_log(ALL)
     access.exchange_ended(exchange(status=200, source=Source.UPSTREAM), 1.0)
     access.exchange_ended(exchange(target=None, error=errors.HttpRequestError("bad")), 1.0)
     first, second = lines()
@@ -140,7 +146,7 @@ def test_which_exchanges_have_a_line(
         (policy.AccessLog.ALL, policy.AccessLog.ERRORS, policy.AccessLog.OFF), (*written, False), strict=True
     ):
         before = len(lines())
-        AccessLog(policy.Log(access=mode)).exchange_ended(told, 1.0)
+        access_log(policy.Log(access=mode)).exchange_ended(told, 1.0)
         assert len(lines()) - before == expected, mode
 
 
@@ -157,7 +163,7 @@ def test_a_line_has_the_level_of_what_went_wrong(
     told: Exchange, level: str, stream: BinaryIO, lines: Lines
 ) -> None:
     log.configure(ALL, stream)
-    AccessLog(ALL).exchange_ended(told, 1.0)
+    access_log(ALL).exchange_ended(told, 1.0)
     assert [line["level"] for line in lines()] == [level]
 
 
@@ -170,7 +176,7 @@ def test_less_severe_lines_are_left_out(
 ) -> None:
     settings_ = policy.Log(level=policy.LogLevel(level), access=policy.AccessLog.ALL)
     log.configure(settings_, stream)
-    access = AccessLog(settings_)
+    access = access_log(settings_)
     access.exchange_ended(exchange(status=200, source=Source.UPSTREAM), 1.0)
     access.exchange_ended(exchange(status=500, source=Source.UPSTREAM), 1.0)
     access.exchange_ended(exchange(error=errors.ProxyInternalError("our fault")), 1.0)
@@ -195,13 +201,15 @@ def test_the_name_of_the_upstream(
     target: Target, path: PathLog, upstream: str, stream: BinaryIO, lines: Lines
 ) -> None:
     log.configure(ALL, stream)
-    AccessLog(policy.Log(access=policy.AccessLog.ALL, path=path)).exchange_ended(exchange(target=target), 1.0)
+    access_log(policy.Log(access=policy.AccessLog.ALL, path=path)).exchange_ended(
+        exchange(target=target), 1.0
+    )
     assert lines()[0]["upstream"] == upstream
 
 
 def test_equal_paths_have_equal_hashes_whatever_the_query(stream: BinaryIO, lines: Lines) -> None:
     log.configure(ALL, stream)
-    access = AccessLog(ALL)
+    access = access_log(ALL)
     for path in ("/a?x=1", "/a?x=2", "/a", "/b"):
         target = from_absolute_form(f"http://api.example.com{path}", "GET")
         access.exchange_ended(exchange(target=target), 1.0)
@@ -215,7 +223,7 @@ def test_no_query_and_no_cause_is_written(path: PathLog, stream: BinaryIO, lines
     target = from_absolute_form("http://api.example.com/a?token=s3cret", "GET")
     error = errors.HttpProtocolError("the response has a malformed head")
     error.__cause__ = ValueError("s3cret")
-    AccessLog(policy.Log(access=policy.AccessLog.ALL, path=path)).exchange_ended(
+    access_log(policy.Log(access=policy.AccessLog.ALL, path=path)).exchange_ended(
         exchange(target=target, error=error), 1.0
     )
     assert "s3cret" not in json.dumps(lines())
@@ -223,7 +231,7 @@ def test_no_query_and_no_cause_is_written(path: PathLog, stream: BinaryIO, lines
 
 def test_an_exchange_is_named_as_its_endpoint_is(stream: BinaryIO, lines: Lines) -> None:
     log.configure(ALL, stream)
-    AccessLog(ALL).exchange_ended(exchange(), 1.0)
+    access_log(ALL).exchange_ended(exchange(), 1.0)
     endpoint = BY_PATH.endpoint(WEBHOOK.host_port, WEBHOOK.origin_form, ())
     assert [line["upstream"] for line in lines()] == [endpoint]
 
@@ -241,7 +249,7 @@ def test_hostile_values_stay_within_their_line(hostile: str, stream: BinaryIO, l
     told = exchange(target=target, error=errors.HttpProtocolError(hostile, reason=hostile))
     told.method = told.address = told.server_name = hostile
     for path in PathLog:
-        AccessLog(policy.Log(access=policy.AccessLog.ALL, path=path)).exchange_ended(told, 1.0)
+        access_log(policy.Log(access=policy.AccessLog.ALL, path=path)).exchange_ended(told, 1.0)
     logging.getLogger("aiohttp.server").error("%s", hostile)
     written = lines()
     assert len(written) == 3
@@ -296,7 +304,7 @@ def test_a_client_that_does_not_trust_the_ca_has_a_line_with_a_hint(
     directory: str | None, how: str, stream: BinaryIO, lines: Lines
 ) -> None:
     log.configure(OFF, stream)
-    access = AccessLog(OFF, directory)
+    access = access_log(OFF, directory)
     access.exchange_ended(untrusting(server_name="api.example.com", client_name="ci"), 1.0)
     (line,) = without_timestamps(lines())
     assert line == {
@@ -312,7 +320,7 @@ def test_a_client_that_does_not_trust_the_ca_has_a_line_with_a_hint(
 
 def test_a_tunnel_that_was_to_be_intercepted_has_a_line(stream: BinaryIO, lines: Lines) -> None:
     log.configure(OFF, stream)
-    AccessLog(OFF).exchange_ended(tunnelled(), 1.0)
+    access_log(OFF).exchange_ended(tunnelled(), 1.0)
     (line,) = without_timestamps(lines())
     assert line == {
         "level": "info",
@@ -336,14 +344,14 @@ def test_a_tunnel_that_was_to_be_intercepted_has_a_line(stream: BinaryIO, lines:
 )
 def test_nothing_is_said_of_other_ends(told: Exchange, stream: BinaryIO, lines: Lines) -> None:
     log.configure(OFF, stream)
-    AccessLog(OFF).exchange_ended(told, 1.0)
+    access_log(OFF).exchange_ended(told, 1.0)
     assert not lines()
 
 
 @each_kind
 def test_it_is_said_once_for_a_host(made: Any, event: str, stream: BinaryIO, lines: Lines) -> None:
     log.configure(OFF, stream)
-    access = AccessLog(OFF)
+    access = access_log(OFF)
     for authority in ("a:443", "b:443", "a:443", "A.:443", "a:8443", "b:443"):
         access.exchange_ended(made(authority), 1.0)
     assert said(lines(), event) == ["a:443", "b:443"]
@@ -351,7 +359,7 @@ def test_it_is_said_once_for_a_host(made: Any, event: str, stream: BinaryIO, lin
 
 def test_one_is_said_whether_or_not_the_other_was(stream: BinaryIO, lines: Lines) -> None:
     log.configure(OFF, stream)
-    access = AccessLog(OFF)
+    access = access_log(OFF)
     access.exchange_ended(tunnelled(), 1.0)
     access.exchange_ended(untrusting(), 2.0)
     assert [line["event"] for line in lines()] == [IN_SPITE, NOT_TRUSTED]
@@ -364,7 +372,7 @@ def test_it_is_said_beside_the_line_of_the_exchange(
 ) -> None:
     settings_ = policy.Log(access=mode)
     log.configure(settings_, stream)
-    access = AccessLog(settings_)
+    access = access_log(settings_)
     error = errors.CaNotTrusted(ALERT)
     for _ in range(2):
         access.exchange_ended(made(error=error) if made is tunnelled else made(), 1.0)
@@ -376,7 +384,7 @@ def test_it_is_said_beside_the_line_of_the_exchange(
 
 def test_a_refused_call_was_tunnelled_all_the_same(stream: BinaryIO, lines: Lines) -> None:
     log.configure(ALL, stream)
-    AccessLog(ALL).exchange_ended(tunnelled(error=REFUSED), 1.0)
+    access_log(ALL).exchange_ended(tunnelled(error=REFUSED), 1.0)
     assert [line["event"] for line in lines()] == [IN_SPITE]
 
 
@@ -385,7 +393,7 @@ def test_clients_cannot_make_it_remember_hosts_or_write_lines_for_ever(
     made: Any, event: str, stream: BinaryIO, lines: Lines
 ) -> None:
     log.configure(OFF, stream)
-    access = AccessLog(OFF)
+    access = access_log(OFF)
     for _ in range(2):
         for number in range(MAX_HOSTS + 10):
             access.exchange_ended(made(f"host{number}:443"), 1.0)
@@ -395,7 +403,7 @@ def test_clients_cannot_make_it_remember_hosts_or_write_lines_for_ever(
 def test_a_level_above_it_leaves_it_out(stream: BinaryIO, lines: Lines) -> None:
     settings_ = policy.Log(level=policy.LogLevel.WARNING, access=policy.AccessLog.OFF)
     log.configure(settings_, stream)
-    access = AccessLog(settings_)
+    access = access_log(settings_)
     access.exchange_ended(tunnelled(), 1.0)
     access.exchange_ended(untrusting(), 1.0)
     assert [line["event"] for line in lines()] == [NOT_TRUSTED]
@@ -403,7 +411,7 @@ def test_a_level_above_it_leaves_it_out(stream: BinaryIO, lines: Lines) -> None:
 
 def test_without_a_target_it_is_said_as_well(stream: BinaryIO, lines: Lines) -> None:
     log.configure(OFF, stream)
-    access = AccessLog(OFF)
+    access = access_log(OFF)
     for _ in range(2):
         access.exchange_ended(ended(Entry.TUNNEL, "CONNECT", error=errors.CaNotTrusted(ALERT)), 1.0)
     assert said(lines(), NOT_TRUSTED) == [None]

@@ -11,6 +11,7 @@ from proxy.control.metrics import Metrics
 from proxy.core.outcome import FailureKind, failed
 from proxy.core.overrides import Force
 from proxy.core.policy import Limits, Mode
+from proxy.core.policy import Metrics as MetricsSettings
 from proxy.core.states import State, Transition
 
 A = "a:80"
@@ -270,7 +271,7 @@ def test_how_many_have_labels_may_change() -> None:
     for key in (A, "b:80", "c:80"):
         rig.succeed(1, 0.0, key)
     for most, expected in ((2, [A, "b:80"]), (1, [A]), (3, [A, "b:80", "c:80"]), (0, [])):
-        metrics.reload(most)
+        metrics.configure(MetricsSettings(max_circuits=most))
         assert labelled(metrics) == expected
 
 

@@ -34,6 +34,13 @@ def value(name: str = "ci", token: str = TOKEN) -> list[bytes]:
     return [field(name, token).partition(": ")[2].encode()]
 
 
+def started(path: Path) -> CredentialsFile:
+    """The file as it is after the start."""
+    file = CredentialsFile(str(path))
+    file.configure(read(str(path)))
+    return file
+
+
 def faults(path: Path | str) -> list[str]:
     """What is wrong with the file, as the command line and the log tell it."""
     with pytest.raises(ConfigError) as raised:
@@ -110,19 +117,19 @@ def kept_entry(*told: str) -> dict[str, Any]:
 
 def test_the_start_is_told(path: Path, logs: list[Any]) -> None:
     path.write_text(line() + line(token=OTHER))
-    CredentialsFile(str(path))
+    started(path)
     assert logs == [read_entry(path, names=1, tokens=2)]
 
 
 def test_a_bad_file_is_a_fault_at_the_start(path: Path, logs: list[Any]) -> None:
     path.write_text("ci")
     with pytest.raises(ConfigError):
-        CredentialsFile(str(path))
+        started(path)
     assert logs == []
 
 
 def test_it_is_looked_at_once_a_second(path: Path, logs: list[Any]) -> None:
-    file = CredentialsFile(str(path))
+    file = started(path)
     file.look(100.0)
     path.write_text(line("web", OTHER))
     file.look(100.9)
@@ -134,7 +141,7 @@ def test_it_is_looked_at_once_a_second(path: Path, logs: list[Any]) -> None:
 
 
 def test_a_file_that_stays_is_read_no_more(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = CredentialsFile(str(path))
+    file = started(path)
     file.look(1.0)
     opened: list[str] = []
 
@@ -154,7 +161,7 @@ def test_a_file_that_stays_is_read_no_more(path: Path, monkeypatch: pytest.Monke
 
 
 def test_nothing_is_told_where_nothing_has_changed(path: Path, logs: list[Any]) -> None:
-    file = CredentialsFile(str(path))
+    file = started(path)
     os.utime(path, ns=(0, 0))
     file.look(1.0)
     path.write_text("# the same\n" + line())
@@ -165,7 +172,7 @@ def test_nothing_is_told_where_nothing_has_changed(path: Path, logs: list[Any]) 
 
 @pytest.mark.parametrize("at_start", [True, False])
 def test_a_change_within_one_tick_of_the_file_systems_clock_is_seen(path: Path, *, at_start: bool) -> None:
-    file = CredentialsFile(str(path))
+    file = started(path)
     if not at_start:
         path.write_text("# a change\n" + line())
         file.look(1.0)
@@ -182,7 +189,7 @@ def test_a_change_within_one_tick_of_the_file_systems_clock_is_seen(path: Path, 
 
 
 def test_a_file_that_is_replaced_is_seen(path: Path, tmp_path: Path) -> None:
-    file = CredentialsFile(str(path))
+    file = started(path)
     file.look(1.0)
     file.look(2.0)
     status = path.stat()
@@ -204,7 +211,7 @@ def test_the_symlinks_of_a_kubernetes_secret(tmp_path: Path) -> None:
     (tmp_path / "..data").symlink_to("..1")
     path = tmp_path / "tokens"
     path.symlink_to("..data/tokens")
-    file = CredentialsFile(str(path))
+    file = started(path)
     file.look(1.0)
     file.look(2.0)
     (tmp_path / "..tmp").symlink_to("..2")
@@ -215,10 +222,10 @@ def test_the_symlinks_of_a_kubernetes_secret(tmp_path: Path) -> None:
 
 
 def test_what_a_reload_has_read_holds_at_once(path: Path, logs: list[Any]) -> None:
-    file = CredentialsFile(str(path))
+    file = started(path)
     path.write_text(line("web", OTHER))
-    file.reload(read(str(path)))
-    file.reload(read(str(path)))
+    file.configure(read(str(path)))
+    file.configure(read(str(path)))
     assert file.check(value("web", OTHER)) == "web"
     file.look(1.0)
     assert logs == [read_entry(path)] * 2
@@ -236,7 +243,7 @@ def test_what_a_reload_has_read_holds_at_once(path: Path, logs: list[Any]) -> No
 def test_a_bad_file_changes_nothing_and_is_told_once(
     path: Path, text: str | None, fault: str, logs: list[Any]
 ) -> None:
-    file = CredentialsFile(str(path))
+    file = started(path)
     logs.clear()
     if text is None:
         path.unlink()
@@ -254,7 +261,7 @@ def test_a_bad_file_changes_nothing_and_is_told_once(
 
 
 def test_a_file_that_was_bad_in_another_way_is_told_again(path: Path, logs: list[Any]) -> None:
-    file = CredentialsFile(str(path))
+    file = started(path)
     logs.clear()
     for now, text in enumerate(["a", "a\nb", "# \na\nb", "# \na\nb"], start=1):
         path.write_text(text)
@@ -266,7 +273,7 @@ def test_a_file_that_was_bad_in_another_way_is_told_again(path: Path, logs: list
 def test_what_could_not_be_read_for_want_of_a_descriptor_is_read_once_there_is_one(
     path: Path, logs: list[Any]
 ) -> None:
-    file = CredentialsFile(str(path))
+    file = started(path)
     path.write_text(line(token=OTHER))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))

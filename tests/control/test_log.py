@@ -90,7 +90,6 @@ def test_a_listener_that_raises_has_a_line(stream: BinaryIO, lines: Lines) -> No
         raise ValueError("why")
 
     circuits = Circuits(
-        policy.Limits(),
         draw=lambda: 0.5,
         listeners=(faulty, partial(faulty), log.circuit_changed),
         on_fault=log.listener_failed,

@@ -187,7 +187,6 @@ def test_gauges_are_read_at_each_scrape() -> None:
     lookups = dict.fromkeys(Lookup, 0) | {Lookup.CACHED: 7, Lookup.NOT_FOUND: 1}
     metrics = Metrics(
         Rig().circuits,
-        max_circuits=500,
         in_flight=lambda: now["in_flight"],
         tunnels=lambda: now["tunnels"],
         idle_connections=lambda: now["idle"],

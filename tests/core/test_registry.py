@@ -144,7 +144,7 @@ def test_a_smaller_table_shrinks_when_it_needs_room() -> None:
     rig = rig_of()
     for at, key in enumerate("abc"):
         rig.succeed(1, float(at), key)
-    rig.circuits.reload(Limits(max_circuits=1), lambda _: rig.policy, 3.0)
+    rig.circuits.configure(Limits(max_circuits=1), lambda _: rig.policy, 3.0)
     rig.succeed(1, 4.0, "d")
     assert keys(rig) == ["d"]
 
@@ -309,7 +309,7 @@ def test_a_reload_reaches_every_circuit() -> None:
     rig.fail(5, 0.0, "a")
     rig.succeed(1, 0.0, "b")
     changed = {"a": policy(mode=Mode.DISABLED), "b": policy()}
-    rig.circuits.reload(Limits(circuit_idle=Seconds(10)), changed.__getitem__, 1.0)
+    rig.circuits.configure(Limits(circuit_idle=Seconds(10)), changed.__getitem__, 1.0)
     assert rig.condition(1.0, "a") is Condition.DISABLED
     rig.circuits.advance(10.0)
     assert keys(rig) == ["a"]

@@ -90,7 +90,7 @@ async def own_listener(stage: Stage) -> None:
 
 async def no_descriptor(stage: Stage) -> None:
     await stage.upstream([Do.STALL])
-    await until(lambda: len(stage.proxy.sidecar.clients))
+    await until(lambda: len(stage.proxy.sidecar.data_plane.clients))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = os.dup(0)
     os.close(free)
@@ -174,7 +174,7 @@ async def kept_alive(stage: Stage, method: str, content: bytes) -> None:
     length = f"Content-Length: {len(content)}"
     await stage.ask(method, length, content=content)
     assert (await stage.is_over()).status == 200
-    await until(lambda: stage.proxy.sidecar.pool.idle)
+    await until(lambda: stage.proxy.sidecar.data_plane.pool.idle)
     stage.ready()
     await stage.ask(method, length, content=content)
     await until(lambda: upstream.connections[0].received.count(b"/hook") == 2)

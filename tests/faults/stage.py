@@ -171,18 +171,18 @@ class Stage:
 
     async def is_under_way(self) -> None:
         """Waits until an exchange waits for somebody."""
-        await until(lambda: len(self.proxy.sidecar.deadlines))
+        await until(lambda: len(self.proxy.sidecar.data_plane.deadlines))
 
     async def is_over(self) -> Answer:
         """Reads the whole answer to what is no part of the test yet."""
         answer = await self.client.answer(self.method)
-        await until(lambda: not self.proxy.sidecar.handler.in_flight)
+        await until(lambda: not self.proxy.sidecar.data_plane.handler.in_flight)
         return answer
 
     def ready(self) -> None:
         """Says that what has been until now is no part of the test."""
         self._before = len(self._exchanges)
-        self._begun_before = self.proxy.sidecar.handler.begun
+        self._begun_before = self.proxy.sidecar.data_plane.handler.begun
         self._booked_before = self._booked()
 
     # What came of it.
@@ -204,7 +204,7 @@ class Stage:
         exchange = await self.report(self._before + 1)
         error = exchange.error
         booked = [outcome for outcome, n in self._booked().items() if n > self._booked_before.get(outcome, 0)]
-        begun = self.proxy.sidecar.handler.begun - self._begun_before
+        begun = self.proxy.sidecar.data_plane.handler.begun - self._begun_before
         # What is reported is what was booked, and neutral is booked as nothing.
         assert booked == [outcome for outcome in [str(exchange.outcome)] if outcome != "neutral"]
         assert not booked or begun

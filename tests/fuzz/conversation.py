@@ -294,7 +294,7 @@ class Stage:
 
     async def quiet(self, client: Peer) -> None:
         """Waits until nothing moves."""
-        handler = self.proxy.sidecar.handler
+        handler = self.proxy.sidecar.data_plane.handler
         seen: object = None
         still = 0
         while still < (_QUIET_TURNS if handler.in_flight == 0 else _BUSY_TURNS):
@@ -317,12 +317,12 @@ class Stage:
 
     async def over(self) -> None:
         """Waits until the proxy is done with all that was asked of it."""
-        await self.soon(lambda: not self.proxy.sidecar.handler.in_flight, "it hangs")
+        await self.soon(lambda: not self.proxy.sidecar.data_plane.handler.in_flight, "it hangs")
 
     async def pass_deadlines(self) -> None:
         """Lets all deadlines pass: afterwards nothing is in flight."""
         for _ in range(_SWEEPS):
-            if not self.proxy.sidecar.handler.in_flight:
+            if not self.proxy.sidecar.data_plane.handler.in_flight:
                 return
             self.proxy.clock.now += _LONG_S
             self.proxy.reported.clear()
@@ -333,7 +333,9 @@ class Stage:
 
     async def swept(self) -> None:
         """Waits until the sweep has seen how far the clock has gone: a new client would seem so slow."""
-        await self.soon(lambda: self.proxy.sidecar.clients.now == self.proxy.clock.now, "nobody sweeps")
+        await self.soon(
+            lambda: self.proxy.sidecar.data_plane.clients.now == self.proxy.clock.now, "nobody sweeps"
+        )
 
     async def canary(self) -> None:
         """Proves that the proxy still serves: two clients, the second on what the first has left."""
@@ -358,9 +360,9 @@ class Stage:
         """Begins a conversation; ends what one that failed has left."""
         await self.swept()
         sidecar = self.proxy.sidecar
-        sidecar.deadlines.fail_all(ProxyInternalResponse("the next conversation begins"))
+        sidecar.data_plane.deadlines.fail_all(ProxyInternalResponse("the next conversation begins"))
         await turns()
-        sidecar.pool.close()
+        sidecar.data_plane.pool.close()
         self.upstreams.forget()
         self.tasks = len(asyncio.all_tasks())
         self.reported_before = len(self.proxy.exchanges)
@@ -368,13 +370,13 @@ class Stage:
     async def leaves_nothing(self) -> None:
         """Proves that nothing is left of a conversation, and that nothing in it was unforeseen."""
         sidecar = self.proxy.sidecar
-        await self.soon(lambda: not sidecar.clients, "a client's connection is left")
+        await self.soon(lambda: not sidecar.data_plane.clients, "a client's connection is left")
         await self.over()
-        assert len(sidecar.deadlines) == 0
-        assert sidecar.tunnels.open == 0
+        assert len(sidecar.data_plane.deadlines) == 0
+        assert sidecar.data_plane.tunnels.open == 0
         assert sum(circuit.in_flight for circuit in sidecar.circuits) == 0, "a permit is left"
-        sidecar.pool.close()
-        assert sidecar.pool.idle == 0
+        sidecar.data_plane.pool.close()
+        assert sidecar.data_plane.pool.idle == 0
         await self.soon(lambda: not self.upstreams.open, "a connection to an upstream is left")
         await self.soon(lambda: len(asyncio.all_tasks()) <= self.tasks, "a task is left")
         own = {

@@ -57,11 +57,11 @@ class Rig:
 
     def __post_init__(self) -> None:
         self.circuits = Circuits(
-            self.limits,
             draw=lambda: self.drawn,
             listeners=(self.heard.append, *self.listeners),
             on_fault=lambda _, error: self.faults.append(error),
         )
+        self.circuits.limits = self.limits
 
     def admit(
         self, now: float, host: str = HOST, endpoint: str | None = None, entry: Entry = Entry.FORWARD

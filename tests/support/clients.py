@@ -11,7 +11,7 @@ from support.turns import until
 
 def connections(proxy: Running) -> list[ClientConnection]:
     """All of them, on whichever listener; those that are being closed as well."""
-    ends = [end for listener in proxy.sidecar.listeners.values() for end in listener.connections]
+    ends = [end for listener in proxy.sidecar.data_plane.listeners.values() for end in listener.connections]
     assert all(isinstance(end, ClientConnection) for end in ends)
     return ends  # type: ignore[return-value]  # as has just been seen
 

@@ -6,6 +6,7 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from proxy.control.metrics import Metrics
+from proxy.core import policy
 from proxy.core.answers import Lookup
 from proxy.core.registry import Circuits
 from support.circuits import Rig
@@ -17,10 +18,9 @@ def metrics_of(
     circuits: Circuits | None = None, max_circuits: int = 500, clock: Callable[[], float] = lambda: 0.0
 ) -> Metrics:
     """The metrics of a process that has only circuits, or nothing at all."""
-    return Metrics(
+    metrics = Metrics(
         # An empty table is false.
         Rig().circuits if circuits is None else circuits,
-        max_circuits=max_circuits,
         in_flight=lambda: 0,
         tunnels=lambda: 0,
         idle_connections=lambda: 0,
@@ -28,6 +28,8 @@ def metrics_of(
         reload_succeeded=lambda: True,
         clock=clock,
     )
+    metrics.configure(policy.Metrics(max_circuits=max_circuits))
+    return metrics
 
 
 def families(metrics: Metrics) -> list[Metric]:

@@ -45,7 +45,7 @@ class NarrowClient(Client):
 
     @classmethod
     async def connect_to(cls, proxy: Running) -> "NarrowClient":
-        listener = proxy.sidecar.listeners["listen.proxy"]
+        listener = proxy.sidecar.data_plane.listeners["proxy"]
         others = set(listener.connections)
         raw = socket.socket()
         raw.settimeout(0)

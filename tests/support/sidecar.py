@@ -55,7 +55,7 @@ class Running:
         before it.
         """
         self.clock.now += seconds
-        self.sidecar.clients.now = self.clock.now
+        self.sidecar.data_plane.clients.now = self.clock.now
 
     def state(self, key: str) -> str | None:
         """The state of a circuit, None if there is none."""

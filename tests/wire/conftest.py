@@ -49,13 +49,13 @@ async def start() -> AsyncIterator[Start]:
     for running in started:
         sidecar = running.sidecar
         await sidecar.stop()
-        assert sidecar.handler.in_flight == 0
-        assert sidecar.handler.begun <= len(running.exchanges), "one report per request"
+        assert sidecar.data_plane.handler.in_flight == 0
+        assert sidecar.data_plane.handler.begun <= len(running.exchanges), "one report per request"
         assert sum(circuit.in_flight for circuit in sidecar.circuits) == 0, "a permit is outstanding"
-        assert len(sidecar.deadlines) == 0
-        assert sidecar.tunnels.open == 0
-        assert not sidecar.tunnels.of_host
-        assert sidecar.pool.idle == 0
+        assert len(sidecar.data_plane.deadlines) == 0
+        assert sidecar.data_plane.tunnels.open == 0
+        assert not sidecar.data_plane.tunnels.of_host
+        assert sidecar.data_plane.pool.idle == 0
     await _settled(lambda: _no_clients(started), "a client's transport is open")
     await _settled(lambda: _tasks() <= tasks_before, "a task is left")
     gc.collect()
@@ -63,7 +63,7 @@ async def start() -> AsyncIterator[Start]:
 
 
 def _no_clients(started: list[Running]) -> bool:
-    return not any(running.sidecar.clients for running in started)
+    return not any(running.sidecar.data_plane.clients for running in started)
 
 
 def _tasks() -> set[str]:

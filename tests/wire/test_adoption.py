@@ -164,7 +164,7 @@ async def test_a_connection_that_rests_is_lent_on_where_its_rules_are_the_same(s
             await ask(proxy, url_of(upstream))
             other = replace(entry, circuit=Overlay({"open": Seconds(1 + number)}))
             await adopt(proxy, upstreams=(other,), via=bool(number % 2))
-            assert proxy.sidecar.pool.idle == 1
+            assert proxy.sidecar.data_plane.pool.idle == 1
         await ask(proxy, url_of(upstream))
         assert len(upstream.connections) == 1
 
@@ -178,17 +178,17 @@ async def test_a_connection_to_what_is_forbidden_now_ends(start: Start) -> None:
             await client.send(get(url_of(upstream)))
             await (await upstream.connection(0)).until(b"\r\n\r\n")
             await ask(proxy, url_of(upstream))
-            assert proxy.sidecar.pool.idle == 1
+            assert proxy.sidecar.data_plane.pool.idle == 1
             await adopt(
                 proxy, egress=Egress(addresses=AllowedAddresses.ANY, deny=(Network.parse("127.0.0.1"),))
             )
-            assert proxy.sidecar.pool.idle == 0
+            assert proxy.sidecar.data_plane.pool.idle == 0
             assert (await ask(proxy, url_of(upstream))).status == 502
             # What was in use does not rest behind it.
             go_on.set()
             assert (await client.answer()).status == 200
             await turns()
-            assert proxy.sidecar.pool.idle == 0
+            assert proxy.sidecar.data_plane.pool.idle == 0
         await until(lambda: all(connection.ended for connection in upstream.connections))
 
 
@@ -198,17 +198,17 @@ async def test_connections_that_are_too_many_now_end(start: Start) -> None:
         await ask(proxy, url_of(one))
         await ask(proxy, url_of(two))
         await adopt(proxy, limits=Limits(idle_total=1))
-        assert proxy.sidecar.pool.idle == 1
+        assert proxy.sidecar.data_plane.pool.idle == 1
         await ask(proxy, url_of(two))
         assert len(two.connections) == 1, "the longest idle one goes"
         await adopt(proxy, limits=Limits(idle_per_host=0))
-        assert proxy.sidecar.pool.idle == 0
+        assert proxy.sidecar.data_plane.pool.idle == 0
         await adopt(proxy, limits=Limits())
         await ask(proxy, url_of(one))
-        assert proxy.sidecar.pool.idle == 1
+        assert proxy.sidecar.data_plane.pool.idle == 1
         await adopt(proxy, timeouts=Timeouts(upstream_idle=Seconds(1)))
         proxy.clock.now += 1
-        await until(lambda: proxy.sidecar.pool.idle == 0)
+        await until(lambda: proxy.sidecar.data_plane.pool.idle == 0)
 
 
 # TLS.
@@ -222,11 +222,11 @@ async def test_other_tls_ends_the_connections_and_holds_for_the_next(start: Star
         url = f"https://{upstream.authority}/"
         assert (await ask(proxy, url)).status == 200
         await adopt(proxy, via=False)
-        assert proxy.sidecar.pool.idle == 1
+        assert proxy.sidecar.data_plane.pool.idle == 1
         # The same settings; their file says something else.
         trustme.CA().cert_pem.write_to_path(str(ca))
         await adopt(proxy)
-        assert proxy.sidecar.pool.idle == 0
+        assert proxy.sidecar.data_plane.pool.idle == 0
         refused = await ask(proxy, url)
         assert (refused.status, refused.header("X-Breaker-Reason")) == (502, "tls_certificate_error")
         await adopt(proxy, upstreams=(by_tls(),))
@@ -364,15 +364,15 @@ async def test_of_too_many_clients_the_longest_idle_go(start: Start) -> None:
         await adopt(proxy, limits=Limits(max_connections=2))
         assert await idle[0].rest() == b""
         assert await idle[1].rest() == b""
-        assert len(proxy.sidecar.clients) == 2
+        assert len(proxy.sidecar.data_plane.clients) == 2
 
 
 async def _connected(proxy: Running, stack: AsyncExitStack, number: int) -> Client:
     """A client that has connected a second later than those before it."""
     proxy.clock.now += 1
-    await until(lambda: proxy.sidecar.clients.now == proxy.clock.now)
+    await until(lambda: proxy.sidecar.data_plane.clients.now == proxy.clock.now)
     client = await stack.enter_async_context(await Client.connect(proxy.port))
-    await until(lambda: len(proxy.sidecar.clients) == number)
+    await until(lambda: len(proxy.sidecar.data_plane.clients) == number)
     return client
 
 
@@ -454,10 +454,19 @@ async def test_the_level_is_another(start: Start, monkeypatch: pytest.MonkeyPatc
 def in_force(proxy: Running) -> list[object]:
     """Everything that a reload replaces, by identity where it is an object of its own."""
     sidecar = proxy.sidecar
-    own = vars(sidecar)
-    parts = [sidecar, sidecar.handler, sidecar.pool, sidecar.tunnels, sidecar.clients, sidecar.circuits]
+    plane = sidecar.data_plane
+    own = vars(sidecar) | vars(plane)
+    parts: list[object] = [
+        sidecar,
+        plane,
+        plane.handler,
+        plane.pool,
+        plane.tunnels,
+        plane.clients,
+        sidecar.circuits,
+    ]
     parts += [own[name] for name in ("_dialer", "_forwarding", "_access", "_by_route", "_credentials")]
-    parts += sidecar.listeners.values()
+    parts += plane.listeners.values()
     # What time changes.
     moving = {"now", "_latest", "_look_at", "_seen", "_changed_lately"}
     return [

@@ -34,7 +34,7 @@ async def test_little_is_taken_ahead_of_its_turn_however_many_turns_there_are(
             # It is not read, so that its leaving is noticed only with the next answer.
             client.writer.transport.abort()
             proxy.clock.now += 60
-            await until(lambda: not proxy.sidecar.clients)
+            await until(lambda: not proxy.sidecar.data_plane.clients)
 
 
 async def test_every_request_that_came_ahead_is_answered_to_one_who_reads_late(start: Start) -> None:

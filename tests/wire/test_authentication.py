@@ -80,7 +80,7 @@ async def test_a_stranger_costs_nothing_and_the_connection_takes_the_next(
             assert_asked(await client.answer("POST"), keeps=True)
             exchange = await proxy.report()
             assert (dns.asked, upstream.connections, list(proxy.sidecar.circuits)) == ([], [], [])
-            assert proxy.sidecar.handler.begun == 0
+            assert proxy.sidecar.data_plane.handler.begun == 0
             await client.send(get(url, field()))
             assert (await client.answer()).status == 200
         assert (exchange.client_name, exchange.target, exchange.status) == (None, None, 407)
@@ -242,7 +242,7 @@ async def test_who_is_wrong_over_and_over_fills_nothing(start: Start, tokens: Pa
                 assert await answers == {407}
         assert logs == []
         assert [circuit.key for circuit in proxy.sidecar.circuits] == [upstream.authority]
-        assert proxy.sidecar.handler.begun == 1
+        assert proxy.sidecar.data_plane.handler.begun == 1
 
 
 async def statuses(client: Client, count: int) -> set[int]:

@@ -60,7 +60,7 @@ async def test_a_client_that_stops_reading_leaves_no_connection_behind(
         await turns()
         proxy.clock.now += 60
         exchange = await proxy.report()
-        await until(lambda: not proxy.sidecar.clients)
+        await until(lambda: not proxy.sidecar.data_plane.clients)
     assert str(exchange.outcome) == outcome
     assert proxy.state(upstream.authority) in (None, "closed")
 
@@ -83,7 +83,7 @@ async def test_refusals_do_not_pile_up_for_a_client_that_does_not_read_them(
             proxy.clock.now += 60
             await turns()
             proxy.clock.now += 60
-            await until(lambda: not proxy.sidecar.clients)
+            await until(lambda: not proxy.sidecar.data_plane.clients)
 
 
 async def test_what_comes_behind_a_connect_stops_the_client_where_the_upstream_does_not_read(
@@ -173,7 +173,7 @@ async def test_a_client_that_reads_slowly_and_without_a_pause_is_not_cut(start: 
             received = b""
             for passes_s in (1, 25, 25, 25, 25, 25, 25):
                 proxy.clock.now += passes_s
-                await until(lambda: proxy.sidecar.clients.now == proxy.clock.now)
+                await until(lambda: proxy.sidecar.data_plane.clients.now == proxy.clock.now)
                 client.read_slowly()
                 received += await client.reader.readexactly(10_000)
                 client.stop_reading()

@@ -60,7 +60,7 @@ async def end_of(client: Client) -> bytes:
 
 async def swept(proxy: Running) -> None:
     """Waits until the sweep has seen what time it is, and a turn more."""
-    await until(lambda: proxy.sidecar.clients.now >= proxy.clock.now)
+    await until(lambda: proxy.sidecar.data_plane.clients.now >= proxy.clock.now)
 
 
 # What the upstream says first.

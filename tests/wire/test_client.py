@@ -19,7 +19,7 @@ HEAD = b"GET http://a.invalid/ HTTP/1.1\r\nHost: a"
 async def swept(proxy: Running, seconds: float) -> None:
     """Lets so much time pass, and the sweep come round."""
     proxy.clock.now += seconds
-    await until(lambda: proxy.sidecar.clients.now == proxy.clock.now)
+    await until(lambda: proxy.sidecar.data_plane.clients.now == proxy.clock.now)
     await turns()
 
 
@@ -37,9 +37,9 @@ async def test_an_idle_client_is_closed_after_client_idle(start: Start, before: 
             for _ in range(before):
                 await client.send(get(f"http://{upstream.authority}/"))
                 assert (await client.answer()).status == 200
-            await until(lambda: len(proxy.sidecar.clients) == 1)
+            await until(lambda: len(proxy.sidecar.data_plane.clients) == 1)
             await swept(proxy, 599)
-            assert len(proxy.sidecar.clients) == 1
+            assert len(proxy.sidecar.data_plane.clients) == 1
             await swept(proxy, 1)
             assert await client.rest() == b""
     assert len(proxy.exchanges) == before
@@ -51,7 +51,7 @@ async def test_a_client_that_waits_for_its_answer_is_not_idle(start: Start) -> N
         await client.send(get(f"http://{upstream.authority}/"))
         await (await upstream.connection(0)).until(b"GET")
         await swept(proxy, 20)
-        assert len(proxy.sidecar.clients) == 1
+        assert len(proxy.sidecar.data_plane.clients) == 1
         assert not proxy.exchanges
 
 
@@ -114,9 +114,9 @@ async def test_a_client_that_does_not_end_after_its_last_answer_is_closed_after_
         assert (await client.answer()).status == 400
         assert await client.rest() == b""
         await turns()
-        assert len(proxy.sidecar.clients) == 1
+        assert len(proxy.sidecar.data_plane.clients) == 1
         await swept(proxy, 2)
-        await until(lambda: not proxy.sidecar.clients)
+        await until(lambda: not proxy.sidecar.data_plane.clients)
 
 
 async def test_nothing_behind_a_refused_connect_is_carried_out(start: Start) -> None:
@@ -133,14 +133,14 @@ async def test_nothing_behind_a_refused_connect_is_carried_out(start: Start) -> 
 async def test_when_full_the_longest_idle_client_goes(start: Start) -> None:
     proxy = await start(limits=Limits(max_connections=2), timeouts=TIMES)
     async with await Client.connect(proxy.port) as first:
-        await until(lambda: len(proxy.sidecar.clients) == 1)
+        await until(lambda: len(proxy.sidecar.data_plane.clients) == 1)
         await swept(proxy, 1)
         async with await Client.connect(proxy.port) as second:
-            await until(lambda: len(proxy.sidecar.clients) == 2)
+            await until(lambda: len(proxy.sidecar.data_plane.clients) == 2)
             await swept(proxy, 1)
             async with await Client.connect(proxy.port) as third:
                 assert await first.rest() == b""
-                await until(lambda: len(proxy.sidecar.clients) == 2)
+                await until(lambda: len(proxy.sidecar.data_plane.clients) == 2)
                 for client in (second, third):
                     await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
                     assert (await client.answer()).status == 400
@@ -161,9 +161,9 @@ async def test_when_full_of_busy_clients_a_new_one_is_told_so(
             # Only so many are told so at once.
             async with await Client.connect(proxy.port) as third:
                 assert await third.rest() == b""
-        await until(lambda: len(proxy.sidecar.clients) == 1)
+        await until(lambda: len(proxy.sidecar.data_plane.clients) == 1)
         assert str((await proxy.report()).outcome) == "neutral"
-        assert proxy.sidecar.handler.in_flight == 1
+        assert proxy.sidecar.data_plane.handler.in_flight == 1
         busy.close()
         await asyncio.sleep(0)
     await proxy.report(2)
@@ -237,7 +237,7 @@ async def test_a_last_chunk_that_comes_for_itself_is_no_head(
             assert (answer.status, answer.header("Connection")) == (200, None)
             await turns()
             await swept(proxy, 16)
-            assert len(proxy.exchanges) == len(proxy.sidecar.clients) == 1
+            assert len(proxy.exchanges) == len(proxy.sidecar.data_plane.clients) == 1
             # A 408 would stand before this answer.
             await client.send(get(url))
             assert (await client.answer()).status == 200

@@ -55,7 +55,9 @@ POLICY = Policies(Settings(timeouts=TIMEOUTS, egress=ANY)).general
 async def dialling(*servers: Endpoint) -> AsyncIterator[Dialer]:
     """A dialer whose clock moves by a second at each look: 1000, 1001, 1002."""
     resolver = Resolver(Dns(servers=servers), 600, time.monotonic)
-    yield Dialer(resolver, itertools.count(1000.0).__next__, UpstreamTls())
+    dialer = Dialer(itertools.count(1000.0).__next__)
+    dialer.configure(resolver, UpstreamTls())
+    yield dialer
     await resolver.close()
 
 
@@ -414,7 +416,8 @@ from proxy.wire.upstream_tls import UpstreamTls
 
 async def main():
     resolver = Resolver(Dns(), 5, time.monotonic)
-    dialer = Dialer(resolver, lambda: 0.0, UpstreamTls())
+    dialer = Dialer(lambda: 0.0)
+    dialer.configure(resolver, UpstreamTls())
     target = Target("http", "127.0.0.1", int(sys.argv[2]), "/", "a")
     policy = Policies(Settings(egress=Egress(addresses=AllowedAddresses.ANY))).general
     free = os.dup(0)

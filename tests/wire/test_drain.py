@@ -212,7 +212,9 @@ async def test_what_is_under_way_holds_it(stage: Stage, play: Play) -> None:
     assert not await stage.after(QUIET_S)
     stage.go.set()
     sidecar = stage.proxy.sidecar
-    await until(lambda: not sidecar.handler.in_flight and not sidecar.clients.are_written_to)
+    await until(
+        lambda: not sidecar.data_plane.handler.in_flight and not sidecar.data_plane.clients.are_written_to
+    )
     await turns(TICKS)
     if play is last_bytes:
         # Nothing has ended since, but what was written is only now gone.
@@ -261,7 +263,7 @@ async def idle_inside_of_tls(stage: Stage) -> None:
 async def connect_without_a_hello(stage: Stage) -> None:
     await stage.begin(**sections())
     await stage.client(TlsClient.standing(stage.proxy.port, "localhost:9"))
-    assert stage.proxy.sidecar.handler.in_flight == 1
+    assert stage.proxy.sidecar.data_plane.handler.in_flight == 1
 
 
 @pytest.mark.parametrize(
@@ -362,7 +364,7 @@ async def test_a_tunnel_whose_upstream_does_not_read_holds_it(stage: Stage) -> N
     assert not await stage.after(QUIET_S + IDLE_AFTER_S)
     legs[0].widen()
     stage.go.set()
-    await until(lambda: stage.proxy.sidecar.clients.resting(stage.proxy.clock.now))
+    await until(lambda: stage.proxy.sidecar.data_plane.clients.resting(stage.proxy.clock.now))
     assert await stage.after(IDLE_AFTER_S)
 
 
@@ -409,7 +411,7 @@ async def test_addresses_that_are_denied_do_not_hold_it(stage: Stage) -> None:
     async with await Client.connect(stage.proxy.port) as client:
         await client.send(get("http://localhost:9/"))
         assert (await client.answer()).header("X-Breaker-Reason") == "address_denied"
-    assert stage.proxy.sidecar.handler.begun
+    assert stage.proxy.sidecar.data_plane.handler.begun
     assert await stage.after(0.1)
 
 
@@ -459,7 +461,7 @@ async def test_inside_of_tls_each_answer_is_the_last_one_as_well(stage: Stage) -
     answer = await client.answer()
     assert (answer.status, answer.header("Connection")) == (200, "close")
     client.close()
-    await until(lambda: not stage.proxy.sidecar.clients)
+    await until(lambda: not stage.proxy.sidecar.data_plane.clients)
 
 
 @pytest.mark.parametrize("comes", ["in one segment", "later"])
@@ -618,7 +620,7 @@ async def test_one_who_reads_nothing_does_not_hold_it(stage: Stage) -> None:
     await last_bytes(stage)
     async with asyncio.timeout(5):
         await stage.proxy.sidecar.stop()
-    assert not stage.proxy.sidecar.clients
+    assert not stage.proxy.sidecar.data_plane.clients
 
 
 @pytest.mark.parametrize("turn", range(1, 8))

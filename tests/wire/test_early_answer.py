@@ -23,7 +23,7 @@ def upload(upstream: ScriptedUpstream, size: int, *fields: str) -> bytes:
 async def swept(proxy: Running, seconds: float) -> None:
     """Lets so much time pass, and the sweep come round."""
     proxy.clock.now += seconds
-    await until(lambda: proxy.sidecar.clients.now == proxy.clock.now)
+    await until(lambda: proxy.sidecar.data_plane.clients.now == proxy.clock.now)
     await turns()
 
 
@@ -100,10 +100,10 @@ async def test_a_client_that_goes_on_for_ever_is_closed_after_2_s(start: Start) 
             assert (await client.answer("POST")).status == 413
             assert await client.rest() == b""
             await swept(proxy, 1.9)
-            assert len(proxy.sidecar.clients) == 1
+            assert len(proxy.sidecar.data_plane.clients) == 1
             await client.send(b"more")
             await swept(proxy, 0.1)
-            await until(lambda: not proxy.sidecar.clients)
+            await until(lambda: not proxy.sidecar.data_plane.clients)
 
 
 async def test_a_refusal_of_ours_follows_the_same_rule(start: Start) -> None:

@@ -150,7 +150,7 @@ async def test_a_literal_is_refused_before_it_has_a_circuit(
     proxy = await way.begin(start, authority)
     told = await way.ask(proxy, authority)
     assert_denied(told, proxy, way, authority)
-    assert proxy.sidecar.handler.begun == 0
+    assert proxy.sidecar.data_plane.handler.begun == 0
     assert len(proxy.sidecar.circuits) == 0
 
 
@@ -219,7 +219,7 @@ async def test_an_answer_that_changes_to_a_private_address(
 def later(proxy: Running, seconds: float) -> None:
     """Moves the clock, and sweeps: or who connects next would seem to have connected so long ago."""
     proxy.clock.now += seconds
-    proxy.sidecar.clients.sweep(proxy.clock.now)
+    proxy.sidecar.data_plane.clients.sweep(proxy.clock.now)
 
 
 async def asked_anew(proxy: Running, way: Way, authority: str, dns: DnsServer) -> Told:
@@ -383,7 +383,7 @@ async def test_a_connection_of_an_internal_route_is_not_for_others(start: Start)
             authority = f"{host}:{upstream.port}"
             proxy = await INTERNAL.begin(start, authority, egress=Egress(), listen=listen)
             assert (await INTERNAL.ask(proxy, authority)).status == 200
-            assert proxy.sidecar.pool.idle == 1
+            assert proxy.sidecar.data_plane.pool.idle == 1
             connections = len(upstream.connections)
             received = bytes(upstream.connections[-1].received)
             for way in (FORWARD, TUNNEL):
@@ -392,7 +392,7 @@ async def test_a_connection_of_an_internal_route_is_not_for_others(start: Start)
             assert proxy.state(f"{authority}+internal") == "closed"
             assert len(upstream.connections) == connections
             assert bytes(upstream.connections[-1].received) == received
-            assert proxy.sidecar.pool.idle == 1
+            assert proxy.sidecar.data_plane.pool.idle == 1
             assert (await INTERNAL.ask(proxy, authority)).status == 200
             assert len(upstream.connections) == connections
 

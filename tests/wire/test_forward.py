@@ -242,7 +242,7 @@ async def test_a_kept_alive_connection_that_was_closed_meanwhile_is_not_used_aga
             await client.send(get(f"http://{upstream.authority}/"))
             assert (await client.answer()).status == 200
             await (await upstream.connection(number)).until(b"\r\n\r\n")
-            while proxy.sidecar.pool.idle:
+            while proxy.sidecar.data_plane.pool.idle:
                 await asyncio.sleep(0)
         assert len(upstream.connections) == 2
 

@@ -96,7 +96,7 @@ class Calls:
 
     async def is_over(self) -> None:
         """Waits until no call is under way, and none holds a place in the circuit."""
-        await until(lambda: not self.proxy.sidecar.handler.in_flight)
+        await until(lambda: not self.proxy.sidecar.data_plane.handler.in_flight)
         circuit = self.proxy.sidecar.circuits.get(self.key)
         assert circuit is not None
         assert circuit.in_flight == 0

@@ -285,7 +285,7 @@ async def test_a_request_that_never_gets_whole_is_the_clients_fault(start: Start
     async with ScriptedUpstream([Do.STALL]) as upstream:
         async with await tunnel(proxy.port, upstream.authority, b"GET / HTTP/1.1\r\nHost: ") as client:
             await until(lambda: len(proxy.exchanges) == 1)
-            await until(lambda: proxy.sidecar.pool.idle == 1)
+            await until(lambda: proxy.sidecar.data_plane.pool.idle == 1)
             proxy.clock.now += SETTINGS.timeouts.request_head
             assert (await client.answer()).status == 408
         assert upstream.connections[0].received == b""
@@ -298,7 +298,7 @@ async def test_a_peer_that_vanishes_is_noticed_again(start: Start) -> None:
     async with ScriptedUpstream(SERVE) as upstream:
         async with await tunnel(proxy.port, upstream.authority, inner(upstream)) as client:
             assert (await client.answer()).status == 200
-            (resting,) = proxy.sidecar.pool._idle  # noqa: SLF001 -- nobody else need know of it
+            (resting,) = proxy.sidecar.data_plane.pool._idle  # noqa: SLF001 -- nobody else need know of it
             assert resting.transport is not None
             raw = resting.transport.get_extra_info("socket")
             timeouts = SETTINGS.timeouts

@@ -57,8 +57,10 @@ def leave(client: TlsClient, end: str) -> None:
 
 async def nothing_is_left(proxy: Running) -> None:
     """Waits until the connections have ended, and looks whether they have cost an upstream anything."""
-    listeners = proxy.sidecar.listeners.values()
-    await until(lambda: not proxy.sidecar.clients and not any(each.connections for each in listeners))
+    listeners = proxy.sidecar.data_plane.listeners.values()
+    await until(
+        lambda: not proxy.sidecar.data_plane.clients and not any(each.connections for each in listeners)
+    )
     assert len(proxy.sidecar.circuits) == 0
 
 
@@ -668,7 +670,7 @@ def _no_descriptor(*_: object) -> int:
 
 
 def minting(proxy: Running) -> bool:
-    leaves = proxy.sidecar._leaves  # noqa: SLF001 -- nobody else need know of it
+    leaves = proxy.sidecar.data_plane.provisions.leaves
     return leaves is not None and leaves.minting > 0
 
 
@@ -718,8 +720,10 @@ async def test_whatever_a_client_does_it_leaves_nothing_behind(start: Start, see
         for _ in range(10):
             async with asyncio.timeout(10):
                 await asyncio.gather(*(_walk(proxy.port, authority, chance) for _ in range(8)))
-        listeners = proxy.sidecar.listeners.values()
-        await until(lambda: not proxy.sidecar.clients and not any(each.connections for each in listeners))
+        listeners = proxy.sidecar.data_plane.listeners.values()
+        await until(
+            lambda: not proxy.sidecar.data_plane.clients and not any(each.connections for each in listeners)
+        )
     assert sum(exchange.entry is Entry.TUNNEL for exchange in proxy.exchanges) == 80
     assert {str(exchange.outcome) for exchange in proxy.exchanges} <= {"neutral", "success"}
     assert not any(isinstance(exchange.error, ProxyInternalError) for exchange in proxy.exchanges)

@@ -26,7 +26,7 @@ each = pytest.mark.parametrize(
 async def swept(proxy: Running, seconds: float) -> None:
     """Lets so much time pass, and the sweep come round."""
     proxy.clock.now += seconds
-    await until(lambda: proxy.sidecar.clients.now == proxy.clock.now)
+    await until(lambda: proxy.sidecar.data_plane.clients.now == proxy.clock.now)
     await turns()
 
 

@@ -32,7 +32,7 @@ def much_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 async def swept(proxy: Running, seconds: float) -> None:
     """Lets so much time pass, and the sweep come round."""
     proxy.clock.now += seconds
-    await until(lambda: proxy.sidecar.clients.now == proxy.clock.now)
+    await until(lambda: proxy.sidecar.data_plane.clients.now == proxy.clock.now)
     await turns()
 
 
@@ -103,7 +103,7 @@ async def test_one_who_reads_slowly_gets_all(start: Start, kind: str) -> None:
         received = await client.rest()
         assert received.endswith(b"\r\n0\r\n\r\n" if kind == "HTTP/1.1" else LAST)
         assert LAST in received
-    await until(lambda: not proxy.sidecar.clients)
+    await until(lambda: not proxy.sidecar.data_plane.clients)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -113,9 +113,9 @@ async def test_one_who_reads_nothing_is_reset_after_body_idle(start: Start, kind
     async with ended(proxy, kind) as client:
         await swept(proxy, 1)
         await swept(proxy, 58)
-        assert len(proxy.sidecar.clients) == 1
+        assert len(proxy.sidecar.data_plane.clients) == 1
         await swept(proxy, 2)
-        await until(lambda: not proxy.sidecar.clients)
+        await until(lambda: not proxy.sidecar.data_plane.clients)
         client.read_slowly()
         with pytest.raises(ConnectionResetError):
             await client.rest()
@@ -129,9 +129,9 @@ async def test_one_who_stops_reading_has_body_idle_from_then_on(start: Start, ki
         await read_a_little(client)
         await swept(proxy, 1)
         await swept(proxy, 58)
-        assert len(proxy.sidecar.clients) == 1
+        assert len(proxy.sidecar.data_plane.clients) == 1
         await swept(proxy, 60)
-        await until(lambda: not proxy.sidecar.clients)
+        await until(lambda: not proxy.sidecar.data_plane.clients)
         client.read_slowly()
         with pytest.raises(ConnectionResetError):
             await client.rest()
@@ -174,7 +174,7 @@ async def test_a_half_closed_tunnel_whose_client_takes_nothing_is_cut(start: Sta
         assert exchange.error.error_type == "connection_read_timeout"
         await swept(proxy, 1)
         await swept(proxy, 60)
-        await until(lambda: not proxy.sidecar.clients)
+        await until(lambda: not proxy.sidecar.data_plane.clients)
         client.read_slowly()
         with pytest.raises(ConnectionResetError):
             await client.rest()

@@ -224,7 +224,7 @@ async def test_a_client_that_reads_nothing_owes_that_though_its_upload_is_not_ta
             await turns()
             # An upstream that owed its window would be out of time.
             proxy.clock.now += 31
-            await until(lambda: proxy.sidecar.clients.now == proxy.clock.now)
+            await until(lambda: proxy.sidecar.data_plane.clients.now == proxy.clock.now)
             await turns()
             assert not proxy.exchanges
             proxy.clock.now += 30

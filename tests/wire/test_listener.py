@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -19,6 +19,7 @@ from proxy.core.policy import Bytes, Dns, Endpoint, Limits, Timeouts
 from proxy.wire.client import ClientConnection
 from proxy.wire.listener import Clients, Listener
 from proxy.wire.naming import ByRequest, Naming
+from proxy.wire.roles import Line
 from proxy.wire.written import CLOSE, KEEP
 
 SECRET = "s3cr3t"
@@ -135,6 +136,14 @@ async def test_a_name_that_aiohttp_cannot_decode_is_asked_for_as_it_is(
 NAMING = Naming("testproxy", Limits().max_head, ByRequest())
 
 
+def listener_of(handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], line: Line) -> Listener:
+    clients = Clients(line, 0.0)
+    clients.configure(Limits(), Timeouts())
+    listener = Listener(handle, line, clients)
+    listener.configure(Limits(), NAMING)
+    return listener
+
+
 class Bare:
     """A listener with a line of the test's own behind it."""
 
@@ -170,7 +179,7 @@ class Bare:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[int]:
-        listener = Listener(self.handle, self, Clients(self, Limits(), Timeouts(), 0.0), Limits(), NAMING)
+        listener = listener_of(self.handle, self)
         server = await asyncio.get_running_loop().create_server(listener, "127.0.0.1", 0)
         yield server.sockets[0].getsockname()[1]
         server.close()
@@ -275,7 +284,7 @@ async def test_a_tunnel_hears_all_that_its_client_does() -> None:
         return CLOSE
 
     bare = Bare()
-    listener = Listener(take_over, bare, Clients(bare, Limits(), Timeouts(), 0.0), Limits(), NAMING)
+    listener = listener_of(take_over, bare)
     server = await asyncio.get_running_loop().create_server(listener, "127.0.0.1", 0)
     async with await Client.connect(server.sockets[0].getsockname()[1]) as client:
         await client.send(b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\nGET first\r\n\r\n")

@@ -73,7 +73,7 @@ async def test_the_rest_of_a_refused_upload_is_not_waited_for(start: Start, fram
             await proxy.report(2)
             # So many take no time; the content would be given some.
             await turns()
-            assert not proxy.sidecar.clients
+            assert not proxy.sidecar.data_plane.clients
             assert await end_of(client) == b""
 
 

@@ -20,7 +20,7 @@ from proxy.core.exchange import Entry, Exchange
 from proxy.core.host_pattern import HostPattern
 from proxy.core.overlay import Overlay
 from proxy.core.policies import Policies, UpstreamPolicy
-from proxy.core.policy import Dns, Limits, Upstream
+from proxy.core.policy import Dns, Limits, Settings, Upstream
 from proxy.core.target import Target
 from proxy.wire.dialer import Dialer
 from proxy.wire.local import is_local
@@ -52,7 +52,10 @@ async def make_pool(start: Start, clock: Clock) -> AsyncIterator[MakePool]:
 
     def make(*, idle_s: float = 4, idle_per_host: int = 64, idle_total: int = 512) -> Pool:
         limits = Limits(idle_per_host=idle_per_host, idle_total=idle_total)
-        pool = Pool(Dialer(resolver, clock, UpstreamTls()), clock, limits, idle_s)
+        dialer = Dialer(clock)
+        dialer.configure(resolver, UpstreamTls())
+        pool = Pool(dialer, clock)
+        pool.configure(limits, idle_s, Policies(Settings()))
         pools.append(pool)
         return pool
 

@@ -19,7 +19,7 @@ TIMES = Timeouts(request_head=Seconds(15), client_idle=Seconds(600))
 
 async def _only(proxy: Running) -> ClientConnection:
     """The proxy's protocol of the only client."""
-    await until(lambda: len(proxy.sidecar.clients) == 1)
+    await until(lambda: len(proxy.sidecar.data_plane.clients) == 1)
     (connection,) = connections(proxy)
     return connection
 
@@ -28,7 +28,7 @@ def _in_one_turn(proxy: Running, connection: ClientConnection, last: bytes, seco
     """As where a loop has both to do: what is readable is read, and then it is time for the sweep."""
     connection.data_received(last)
     proxy.clock.now += seconds
-    proxy.sidecar.clients.sweep(proxy.clock.now)
+    proxy.sidecar.data_plane.clients.sweep(proxy.clock.now)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "CONNECT"])
@@ -54,7 +54,7 @@ async def test_a_request_that_was_told_408_is_not_carried_out(
             answer = await client.answer()
             assert (answer.status, answer.header("X-Breaker-Reason")) == (408, "client_timeout")
             assert await client.rest() == b""
-        await until(lambda: not proxy.sidecar.clients)
+        await until(lambda: not proxy.sidecar.data_plane.clients)
         assert len(upstream.connections) == before
         assert not any(b"order" in called.received for called in upstream.connections)
     exchange = await proxy.report(before + 1)
@@ -88,7 +88,7 @@ async def test_a_request_in_the_turn_in_which_its_client_was_idle_for_too_long_i
             connection = await _only(proxy)
             await turns()
             proxy.clock.now += 590
-            await until(lambda: proxy.sidecar.clients.now == proxy.clock.now)
+            await until(lambda: proxy.sidecar.data_plane.clients.now == proxy.clock.now)
             _in_one_turn(proxy, connection, get(f"http://{upstream.authority}/"), 10)
             assert (await client.answer()).status == 200
     await proxy.report()
@@ -145,7 +145,7 @@ async def test_a_client_that_has_reset_when_its_last_answer_ends_is_gone(start: 
     with _connected(proxy.port):
         connection = await _only(proxy)
     connection.linger()
-    await until(lambda: not proxy.sidecar.clients)
+    await until(lambda: not proxy.sidecar.data_plane.clients)
 
 
 async def test_a_client_that_has_reset_when_the_upstream_ends_is_gone(
@@ -161,7 +161,7 @@ async def test_a_client_that_has_reset_when_the_upstream_ends_is_gone(
             await turns()
         legs[0].protocol.eof_received()
         await proxy.report()
-        await until(lambda: not proxy.sidecar.clients)
+        await until(lambda: not proxy.sidecar.data_plane.clients)
 
 
 async def test_an_upstream_that_has_reset_when_the_client_ends_is_gone(
@@ -182,4 +182,4 @@ async def test_an_upstream_that_has_reset_when_the_client_ends_is_gone(
                 connection = await _only(proxy)
             connection.eof_received()
             await proxy.report()
-        await until(lambda: not proxy.sidecar.clients)
+        await until(lambda: not proxy.sidecar.data_plane.clients)

@@ -85,11 +85,11 @@ async def test_a_client_that_does_not_read_is_given_up_where_its_connect_came_to
         raw.send(b"\0neither TLS nor HTTP")
         await proxy.report()
         await turns()
-        assert len(proxy.sidecar.clients) == 1
+        assert len(proxy.sidecar.data_plane.clients) == 1
         for _ in range(2):
             proxy.clock.now += SETTINGS.timeouts.body_idle
-            await until(lambda: proxy.sidecar.clients.now == proxy.clock.now)
-        await until(lambda: not proxy.sidecar.clients)
+            await until(lambda: proxy.sidecar.data_plane.clients.now == proxy.clock.now)
+        await until(lambda: not proxy.sidecar.data_plane.clients)
 
 
 async def test_what_comes_behind_a_connect_that_came_to_nothing_is_no_request(
@@ -135,7 +135,7 @@ async def test_a_connection_that_tls_has_just_given_up_is_not_lent(
         async with await TlsClient.through(proxy.port, upstream.authority) as client:
             await client.send(inside("GET", upstream.authority))
             assert (await client.answer()).status == 200
-            await until(lambda: proxy.sidecar.pool.idle)
+            await until(lambda: proxy.sidecar.data_plane.pool.idle)
             await client.send(inside("POST", upstream.authority, content=b"x"))
             assert (await client.answer("POST")).status == 200
     assert len(upstream.connections) == 2
@@ -222,5 +222,5 @@ async def test_what_a_client_said_before_its_close_notify_gets_to_a_slow_upstrea
             proxy.clock.now += 60
         await until(lambda: len(proxy.exchanges) == 2)
         assert str(proxy.exchanges[1].outcome) == "success"
-        await until(lambda: not proxy.sidecar.clients)
+        await until(lambda: not proxy.sidecar.data_plane.clients)
         client.close()

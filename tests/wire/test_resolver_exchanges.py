@@ -99,15 +99,15 @@ async def test_an_older_answer_helps_out_and_recovery_needs_no_restart(
         authority = f"a.test:{upstream.port}"
         assert told(await asked(proxy, "GET", authority, 200)) == (None, "success")
         names["a.test"] = trouble
-        await forgotten(server, proxy.sidecar._resolver)  # noqa: SLF001 -- see there
+        await forgotten(server, proxy.sidecar.data_plane.provisions.resolver)
         proxy.clock.now += 1
         assert told(await asked(proxy, "GET", authority, 200)) == (None, "success")
         found = nonzero(samples(proxy.sidecar.metrics), "dns_lookups_total")
         assert found == {"dns_lookups_total{result=answered}": 1, "dns_lookups_total{result=stale}": 1}
         # What the server has not answered, c-ares gives up in its own time.
-        await until(lambda: not proxy.sidecar._resolver.under_way)  # noqa: SLF001 -- as above
+        await until(lambda: not proxy.sidecar.data_plane.provisions.resolver.under_way)
         names["a.test"] = ["127.0.0.1"]
-        await forgotten(server, proxy.sidecar._resolver)  # noqa: SLF001 -- see there
+        await forgotten(server, proxy.sidecar.data_plane.provisions.resolver)
         proxy.clock.now += 30
         assert told(await asked(proxy, "GET", authority, 200)) == (None, "success")
         found = nonzero(samples(proxy.sidecar.metrics), "dns_lookups_total")
@@ -156,7 +156,7 @@ async def test_an_older_answer_helps_out_before_the_time_of_the_exchange_is_up(
         authority = f"a.test:{upstream.port}"
         assert told(await asked(proxy, "GET", authority, 200)) == (None, "success")
         names["a.test"] = Trouble.SILENT
-        await forgotten(server, proxy.sidecar._resolver)  # noqa: SLF001 -- see there
+        await forgotten(server, proxy.sidecar.data_plane.provisions.resolver)
         proxy.clock.now += 1
         async with running_clock(proxy.clock):
             assert told(await asked(proxy, "GET", authority, 200)) == (None, "success")

@@ -21,7 +21,7 @@ async def kept(proxy: Running, upstream: ScriptedUpstream, client: Client) -> No
     """One exchange, behind which the upstream's connection rests."""
     await client.send(get(f"http://{upstream.authority}/kept"))
     assert (await client.answer()).status == 200
-    assert proxy.sidecar.pool.idle == 1
+    assert proxy.sidecar.data_plane.pool.idle == 1
 
 
 def behind_the_first(upstream: ScriptedUpstream) -> bytes:
@@ -227,7 +227,7 @@ async def test_the_second_time_is_on_a_fresh_connection(start: Start) -> None:
                 await each.send(get(url))
             for each in (client, other):
                 assert (await each.answer()).status == 200
-            assert proxy.sidecar.pool.idle == 2
+            assert proxy.sidecar.data_plane.pool.idle == 2
             await client.send(get(url))
             assert (await client.answer()).status == 200
         assert len(upstream.connections) == 3

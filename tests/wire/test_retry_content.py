@@ -17,12 +17,12 @@ async def kept(proxy: Running, upstream: ScriptedUpstream, client: Client) -> No
     """One exchange, behind which the upstream's connection rests."""
     await client.send(get(f"http://{upstream.authority}/kept"))
     assert (await client.answer()).status == 200
-    assert proxy.sidecar.pool.idle == 1
+    assert proxy.sidecar.data_plane.pool.idle == 1
 
 
 def kept_bytes(proxy: Running) -> int:
     """How many bytes the only exchange under way holds for a second try."""
-    assert proxy.sidecar.handler.in_flight == 1
+    assert proxy.sidecar.data_plane.handler.in_flight == 1
     # Those of exchanges that are over.
     gc.collect()
     (relay,) = [each for each in gc.get_objects() if type(each).__qualname__ == "_Relay"]

@@ -75,7 +75,7 @@ async def test_a_request_in_the_turn_of_the_stop_is_told(
             for _ in range(before):
                 await client.send(get(f"http://{upstream.authority}/1"))
                 assert (await client.answer()).status == 200
-            await until(lambda: len(proxy.sidecar.clients))
+            await until(lambda: len(proxy.sidecar.data_plane.clients))
             await turns()
             (connection,) = connections(proxy)
             # As the loop would, in its turn before this task's.

@@ -49,21 +49,23 @@ async def leave(client: TlsClient, end: str) -> None:
 
 async def gone(proxy: Running) -> None:
     """Waits until no client is left."""
-    listeners = proxy.sidecar.listeners.values()
-    await until(lambda: not proxy.sidecar.clients and not any(each.connections for each in listeners))
+    listeners = proxy.sidecar.data_plane.listeners.values()
+    await until(
+        lambda: not proxy.sidecar.data_plane.clients and not any(each.connections for each in listeners)
+    )
 
 
 async def swept(proxy: Running, seconds: float) -> None:
     """Lets so much time pass, and the sweep come round."""
     proxy.clock.now += seconds
-    await until(lambda: proxy.sidecar.clients.now == proxy.clock.now)
+    await until(lambda: proxy.sidecar.data_plane.clients.now == proxy.clock.now)
     await turns()
 
 
 async def narrow(proxy: Running, client: TlsClient) -> asyncio.Transport:
     """Narrows the windows towards a client, as loopback by itself takes megabytes; returns its transport."""
     await proxy.report()
-    await until(lambda: len(connections(proxy)) == len(proxy.sidecar.clients) == 1)
+    await until(lambda: len(connections(proxy)) == len(proxy.sidecar.data_plane.clients) == 1)
     (end,) = connections(proxy)
     assert end.transport is not None
     own = cast("asyncio.Transport", client.inside.writer.transport)
@@ -332,7 +334,7 @@ async def test_a_client_leaves_while_its_answer_is_awaited(
         client = await TlsClient.through(proxy.port, upstream.authority)
         await client.send(inside("GET", upstream.authority))
         await (await upstream.connection(0)).until(b"\r\n\r\n")
-        await until(lambda: proxy.sidecar.pool.idle == 0)
+        await until(lambda: proxy.sidecar.data_plane.pool.idle == 0)
         proxy.clock.now += silence_s
         await leave(client, end)
         exchange = await proxy.report(2)
@@ -451,7 +453,7 @@ async def test_an_idle_client_is_closed_in_order(start: Start) -> None:
     proxy = await start_intercepting(start, timeouts=Timeouts(client_idle=Seconds(100)))
     async with await TlsClient.through(proxy.port, NOWHERE) as client:
         await swept(proxy, 99)
-        assert len(proxy.sidecar.clients) == 1
+        assert len(proxy.sidecar.data_plane.clients) == 1
         await swept(proxy, 1)
         assert await client.rest() == b""
         assert not client.inside.was_cut
@@ -466,16 +468,16 @@ async def test_when_there_are_too_many_the_longest_idle_goes(start: Start) -> No
         await TlsClient.through(proxy.port, upstream.authority) as first,
     ):
         proxy.clock.now += 1
-        await until(lambda: proxy.sidecar.clients.now == proxy.clock.now)
+        await until(lambda: proxy.sidecar.data_plane.clients.now == proxy.clock.now)
         async with await TlsClient.through(proxy.port, upstream.authority) as second:
-            assert len(proxy.sidecar.clients) == 2, "each of them is one client"
+            assert len(proxy.sidecar.data_plane.clients) == 2, "each of them is one client"
             async with await TlsClient.through(proxy.port, upstream.authority) as third:
                 assert await first.rest() == b""
                 assert not first.inside.was_cut
                 for client in (second, third):
                     await client.send(inside("GET", upstream.authority))
                     assert (await client.answer()).status == 200
-                assert len(proxy.sidecar.clients) == 2
+                assert len(proxy.sidecar.data_plane.clients) == 2
     await proxy.report(5)
 
 

@@ -28,7 +28,7 @@ ACCEPT = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection:
 async def swept(proxy: Running, seconds: float) -> None:
     """Lets so much time pass, and the sweep of the deadlines come round."""
     proxy.clock.now += seconds
-    await until(lambda: proxy.sidecar.clients.now == proxy.clock.now)
+    await until(lambda: proxy.sidecar.data_plane.clients.now == proxy.clock.now)
     await turns()
 
 

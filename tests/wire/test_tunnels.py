@@ -36,7 +36,7 @@ async def test_a_host_leaves_a_quarter_of_the_tunnels_to_others(
     start: Start, max_tunnels: int, of_one_host: int
 ) -> None:
     proxy = await start(limits=Limits(max_tunnels=max_tunnels), circuit=CircuitPolicy(consecutive_failures=1))
-    tunnels = proxy.sidecar.tunnels
+    tunnels = proxy.sidecar.data_plane.tunnels
     async with (
         ScriptedUpstream([Do.STALL]) as quiet,
         ScriptedUpstream([Do.STALL]) as other,
@@ -73,4 +73,4 @@ async def test_a_tunnel_that_comes_to_nothing_gives_its_place_back(start: Start)
             async with await Client.connect(proxy.port) as client:
                 await client.send(request("CONNECT", f"127.0.0.1:{unheard.getsockname()[1]}"))
                 assert (await client.answer("CONNECT")).status == 502
-            assert proxy.sidecar.tunnels.of_host == {}
+            assert proxy.sidecar.data_plane.tunnels.of_host == {}

@@ -126,7 +126,7 @@ async def test_a_101_that_was_not_asked_for_is_no_response(start: Start, fields:
         assert (told.status, told.header("X-Breaker-Reason")) == (502, "http_protocol_error")
         assert str((await proxy.report()).outcome) == "failure(malformed)"
         assert proxy.state(upstream.authority) == "open"
-        assert proxy.sidecar.pool.idle == 0
+        assert proxy.sidecar.data_plane.pool.idle == 0
         if not fields:
             # Nothing has happened to the client's connection.
             assert told.header("Connection") is None

@@ -46,14 +46,14 @@ def of(transport: object) -> list[int]:
 
 async def test_both_sides_of_an_exchange_and_of_a_tunnel_are_watched(start: Start) -> None:
     proxy = await start(timeouts=Timeouts(body_idle=Seconds(20), head=Seconds(10)))
-    (listener,) = proxy.sidecar.listeners.values()
+    (listener,) = proxy.sidecar.data_plane.listeners.values()
     async with ScriptedUpstream([Expect(), Send(OK), Do.STALL]) as upstream:
         async with await Client.connect(proxy.port) as client:
             await client.send(get(f"http://{upstream.authority}/"))
             assert (await client.answer()).status == 200
             (connection,) = listener.connections
             assert of(connection.transport) == [1, 10, 25_000]
-            (resting,) = proxy.sidecar.pool._idle  # noqa: SLF001
+            (resting,) = proxy.sidecar.data_plane.pool._idle  # noqa: SLF001
             assert of(resting.transport) == [1, 10, 25_000]
     go = asyncio.Event()
     async with ScriptedUpstream([Wait(go), Send(b"first"), Do.STALL]) as upstream:
@@ -102,6 +102,6 @@ async def test_http_inside_of_a_connect_is_watched_as_any_other(
             await client.send(inside("GET", upstream.authority))
             assert (await client.answer()).status == 200
             (end,) = connections(proxy)
-            (resting,) = proxy.sidecar.pool._idle  # noqa: SLF001
+            (resting,) = proxy.sidecar.data_plane.pool._idle  # noqa: SLF001
             assert of(end.transport) == of(resting.transport) == [1, 10, 25_000]
     await proxy.report(2)

@@ -239,12 +239,12 @@ async def test_silence_ends_it_by_tunnel_idle(start: Start) -> None:
     async with ScriptedUpstream([Expect(), Send(ACCEPT), Expect(b"hello"), Do.STALL]) as upstream:
         async with await opened(proxy, upstream) as client:
             proxy.clock.now += 599
-            await until(lambda: proxy.sidecar.clients.now == proxy.clock.now)
+            await until(lambda: proxy.sidecar.data_plane.clients.now == proxy.clock.now)
             # Each byte counts anew, of either side.
             await client.send(b"hello")
             await upstream.connections[0].until(b"hello")
             proxy.clock.now += 599
-            await until(lambda: proxy.sidecar.clients.now == proxy.clock.now)
+            await until(lambda: proxy.sidecar.data_plane.clients.now == proxy.clock.now)
             await turns()
             assert not proxy.exchanges
             proxy.clock.now += 1
@@ -260,7 +260,7 @@ async def test_beyond_max_tunnels_it_is_503(start: Start) -> None:
     proxy = await start(limits=Limits(max_tunnels=1), circuit=ONE_FAILURE)
     async with ScriptedUpstream([Expect(), Send(ACCEPT), Do.STALL]) as upstream:
         async with await opened(proxy, upstream), await Client.connect(proxy.port) as other:
-            assert proxy.sidecar.tunnels.open == 1
+            assert proxy.sidecar.data_plane.tunnels.open == 1
             await other.send(get(f"http://{upstream.authority}/", *ASKED))
             answer = await other.answer()
             assert (answer.status, answer.header("X-Breaker-Reason")) == (503, "local_limit")
@@ -269,12 +269,12 @@ async def test_beyond_max_tunnels_it_is_503(start: Start) -> None:
             exchange = await proxy.report()
             assert (exchange.status, exchange.source.value) == (503, "proxy")
             # It speaks WebSocket by now: no request may go out on it.
-            assert proxy.sidecar.pool.idle == 0
+            assert proxy.sidecar.data_plane.pool.idle == 0
             await until(lambda: upstream.connections[1].ended)
         await proxy.report(2)
         # The upstream has done nothing wrong.
         assert proxy.state(upstream.authority) == "closed"
-        assert proxy.sidecar.tunnels.open == 0
+        assert proxy.sidecar.data_plane.tunnels.open == 0
 
 
 async def test_a_host_leaves_a_quarter_of_the_tunnels_to_others(start: Start) -> None:
@@ -293,7 +293,7 @@ async def test_a_host_leaves_a_quarter_of_the_tunnels_to_others(start: Start) ->
             assert (answer.status, answer.header("X-Breaker-Reason")) == (503, "local_limit")
             assert "a quarter of limits.max_tunnels is kept for others" in str(answer.header("Proxy-Status"))
         await clients.enter_async_context(await opened(proxy, healthy))
-        assert proxy.sidecar.tunnels.of_host == {upstream.authority: 3, healthy.authority: 1}
+        assert proxy.sidecar.data_plane.tunnels.of_host == {upstream.authority: 3, healthy.authority: 1}
         assert proxy.state(upstream.authority) == "closed"
 
 
