@@ -288,10 +288,11 @@ async def run(sources: Sources) -> None:
         (at_once if stopping.is_set() else stopping).set()
 
     loop = asyncio.get_running_loop()
-    for number in ENDINGS:
-        loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, reloading.ask)
     settings = reloading.load()
+    # Not before: the loop does not turn while that reads, and what it reads may never come.
+    for number in ENDINGS:
+        loop.add_signal_handler(number, stop)
     log.configure(settings.log)
     sidecar = Sidecar(settings, reloading=reloading, available=raise_limit())
     await sidecar.start()
