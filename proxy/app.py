@@ -21,7 +21,6 @@ from proxy.control import log
 from proxy.control.access_log import AccessLog
 from proxy.control.admin import application
 from proxy.control.admin_server import AdminServer
-from proxy.control.admin_token import MadeToken
 from proxy.control.api import Api
 from proxy.control.circuit_views import WallTime
 from proxy.control.credentials_file import CredentialsFile
@@ -61,9 +60,6 @@ class Sidecar:
         on_exchange: told of each exchange at its end, beside metrics and log; must not raise.
         reloading: reads the configuration again; without one that never happens.
         available: how many descriptors there are, to which limits are lowered.
-
-    Raises:
-        ConfigError: a file that the settings name cannot be used.
     """
 
     def __init__(
@@ -88,7 +84,8 @@ class Sidecar:
         self._is_started = self._is_draining = False
 
         iso = WallTime(clock, time.time)
-        events = Events(iso)
+        trust = Trust()
+        events = Events(iso, trust.is_lasting)
         history = History(lambda key: self.circuits.get(key))  # noqa: PLW0108 -- made below
         self.circuits = Circuits(
             draw=draw,
@@ -133,9 +130,14 @@ class Sidecar:
             iso=iso,
             started=clock(),
         )
-        self._token = files.token(settings, clock)
-        trust = Trust(self._token, settings.admin.hosts)
-        self._admin = AdminServer(application(self.metrics, self._readiness, api, trust, remark=self._remark))
+        self._admin = AdminServer(
+            listen.admin,
+            application(self.metrics, self._readiness, api, trust, remark=self._remark),
+            trust,
+            on_trust=events.review,
+            clock=clock,
+            environ=os.environ,
+        )
 
     def _fitted(self, settings: Settings) -> Settings:
         """The settings with limits that the descriptors suffice for; where that lowers any, it is told."""
@@ -180,9 +182,7 @@ class Sidecar:
         admin, plane = self.settings.listen.admin, self.data_plane
         try:
             with _listening("admin", admin):
-                await self._admin.listen(admin)
-            if isinstance(self._token, MadeToken):
-                self._token.write(self.admin_port, os.environ)
+                await self._admin.listen()
             for key, endpoint in plane.endpoints.items():
                 with _listening(key, endpoint):
                     await plane.bind(key)
@@ -225,6 +225,7 @@ class Sidecar:
         self.data_plane.configure(provisions)
         self._access.configure(settings.log)
         self.metrics.configure(settings.metrics)
+        self._admin.configure(settings.admin, named.admin_token)
 
     async def drain(self) -> None:
         """Waits until nothing is under way, or for `drain.timeout`.
@@ -241,8 +242,6 @@ class Sidecar:
         await self.reloading.close()
         # At the same time, since either may take a second.
         await asyncio.gather(self._admin.close(), self.data_plane.stop())
-        if isinstance(self._token, MadeToken):
-            self._token.remove()
         if self._state is not None:
             await self._state.close(self._clock())
 

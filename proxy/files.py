@@ -1,6 +1,6 @@
 """The files that the settings name: read at the start, which a fault in one of them ends, and by a reload."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy.control import admin_token, credentials_file, log, state_file
-from proxy.control.admin_token import MadeToken, TokenFile
 from proxy.control.config import ConfigError, Fault
 from proxy.core.credentials import Credentials
 from proxy.core.https import HttpsMode, Intercept, Tls
@@ -32,10 +31,12 @@ class Named:
     Attributes:
         upstream_tls: what upstreams are trusted by, and shown.
         credentials: the tokens of clients; None asks nobody.
+        admin_token: the token of the admin port; None where no file is named.
     """
 
     upstream_tls: UpstreamTls
     credentials: Credentials | None
+    admin_token: bytes | None
 
 
 def check(settings: Settings, former: UpstreamTls | None = None) -> Named:
@@ -49,7 +50,7 @@ def check(settings: Settings, former: UpstreamTls | None = None) -> Named:
         ConfigError: some of them cannot be used; with all faults.
     """
     faults: list[Fault] = []
-    credentials, tls = None, UpstreamTls()
+    credentials, token, tls = None, None, UpstreamTls()
     with _gathered(faults):
         if settings.listen.credentials_file is not None:
             credentials = credentials_file.read(settings.listen.credentials_file)
@@ -58,7 +59,7 @@ def check(settings: Settings, former: UpstreamTls | None = None) -> Named:
             state_file.check(settings.state_file)
     with _gathered(faults):
         if settings.admin.token_file is not None:
-            admin_token.read(settings.admin.token_file)
+            token = admin_token.read(settings.admin.token_file)
     with _gathered(faults):
         tls = upstream_tls(ways_of(settings), former)
     with _gathered(faults):
@@ -69,18 +70,7 @@ def check(settings: Settings, former: UpstreamTls | None = None) -> Named:
             trust_bundle.extra_roots([path])
     if faults:
         raise ConfigError(faults)
-    return Named(tls, credentials)
-
-
-def token(settings: Settings, clock: Callable[[], float]) -> TokenFile | MadeToken | None:
-    """The token of the admin port; None where only this machine can call, and nobody has chosen one.
-
-    Raises:
-        ConfigError: its file cannot be used.
-    """
-    if settings.admin.token_file is not None:
-        return TokenFile(settings.admin.token_file, clock)
-    return None if settings.listen.admin.is_loopback else MadeToken()
+    return Named(tls, credentials, token)
 
 
 def upstream_tls(ways: Collection[Tls], former: UpstreamTls | None = None) -> UpstreamTls:

@@ -60,7 +60,6 @@ NOT_IN_CORE = {
 CLOCKS = {"localtime", "monotonic", "monotonic_ns", "now", "perf_counter", "time_ns", "today", "utcnow"}
 # Modules without a test of their own, and why.
 WITHOUT_TWIN = {
-    "control/admin_server.py": "only listens; tests/process/test_admin_api.py and all of tests/wire call it",
     "control/convert.py": "a step of config.load, tested through it in test_config.py",
     "control/families.py": "a prefix before names, tested through both tests of metrics",
     "control/yaml_source.py": "a step of config.load, tested through it in test_config.py",

@@ -52,15 +52,13 @@ class TokenFile:
     Args:
         path: of the file; a relative one begins at the working directory.
         clock: monotonic seconds.
-
-    Raises:
-        ConfigError: as `read`.
+        token: what it has held a moment ago, as `read` tells it.
     """
 
-    def __init__(self, path: str, clock: Callable[[], float]) -> None:
+    def __init__(self, path: str, clock: Callable[[], float], token: bytes) -> None:
         self._path = path
         self._clock = clock
-        self._digest: bytes | None = sha256(read(path)).digest()
+        self._digest: bytes | None = sha256(token).digest()
         self._read_at = clock()
 
     def check(self, token: str) -> bool:

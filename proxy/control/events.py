@@ -46,10 +46,16 @@ class Events:
 
     Args:
         iso: tells a moment of the monotonic clock.
+        may_read_on: whether whoever has made a request may still read what it has asked for.
     """
 
-    def __init__(self, iso: Callable[[float], str]) -> None:
+    def __init__(
+        self,
+        iso: Callable[[float], str],
+        may_read_on: Callable[[web.BaseRequest], bool] = lambda _: True,
+    ) -> None:
         self._iso = iso
+        self._may_read_on = may_read_on
         # Numbers begin anew with each process: this tells those of another one.
         self._process = secrets.token_hex(4)
         self._kept: deque[Transition] = deque(maxlen=MOST_KEPT)
@@ -79,8 +85,12 @@ class Events:
         self._is_closed = True
         self._wake()
 
+    def review(self) -> None:
+        """Ends the streams of those who may not read on; that is looked at before each event in any case."""
+        self._wake()
+
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        """Answers with what comes, until the reader leaves or all ends.
+        """Answers with what comes, until the reader leaves, may not read on, or all ends.
 
         Raises:
             Problem: 503, there are `MOST_READERS` already.
@@ -94,7 +104,7 @@ class Events:
         try:
             await response.prepare(request)
             await self._write(response, before)
-            while not self._is_closed:
+            while not self._is_closed and self._may_read_on(request):
                 changed = self._changed
                 content, place = self._portion(place)
                 await self._write(response, content or await _heard(changed))

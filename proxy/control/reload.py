@@ -20,13 +20,12 @@ from proxy.control.sections import Fault
 from proxy.control.watch import Watch
 from proxy.core.conflicts import conflicts
 from proxy.core.https import Tls
-from proxy.core.policy import Admin, Listen, Settings
+from proxy.core.policy import Listen, Settings
 
 # What is made once: sockets that are bound, a name that peers have seen, a CA that clients trust.
 NEEDS_RESTART = (
     "name",
     "state_file",
-    *(f"admin.{setting.name}" for setting in fields(Admin)),
     *(f"listen.{setting.name}" for setting in fields(Listen)),
     "intercept.directory",
     "intercept.private_directory",

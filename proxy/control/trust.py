@@ -12,6 +12,7 @@ import re
 from ipaddress import ip_address
 from typing import Protocol
 
+from aiohttp import web
 from multidict import CIMultiDictProxy
 
 from proxy.control.problems import Problem
@@ -33,14 +34,15 @@ class Token(Protocol):
 
 
 class Trust:
-    """Decides on callers by the heads of their requests.
+    """Decides on callers by the heads of their requests, once configured."""
 
-    Args:
-        token: the right one; None lets in whoever calls from this machine, without a token, and nobody else.
-        hosts: names of this machine beside those of loopback (`admin.hosts`).
-    """
+    def configure(self, token: Token | None, hosts: tuple[HostPattern, ...] = ()) -> None:
+        """Goes on with these settings.
 
-    def __init__(self, token: Token | None, hosts: tuple[HostPattern, ...] = ()) -> None:
+        Args:
+            token: the right one; None lets in whoever calls from this machine, without one, and nobody else.
+            hosts: names of this machine beside those of loopback (`admin.hosts`).
+        """
         self._token = token
         self._hosts = HostPatterns(hosts)
 
@@ -68,6 +70,14 @@ class Trust:
                 "unknown_host",
                 "call it localhost, 127.0.0.1 or [::1], or by a name that admin.hosts has",
             )
+
+    def is_lasting(self, request: web.BaseRequest) -> bool:
+        """Whether a request that has passed would pass now, for answers that go on and on."""
+        try:
+            self.check(request.headers, request.remote)
+        except Problem:
+            return False
+        return True
 
     def _check_token(self, shown: list[str]) -> None:
         if not shown:

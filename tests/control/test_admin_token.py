@@ -36,7 +36,7 @@ def made(environ: dict[str, str], port: int = 3129) -> tuple[MadeToken, dict[str
 
 
 def test_the_one_in_the_file_is_right(file: Path) -> None:
-    token = TokenFile(str(file), Clock())
+    token = TokenFile(str(file), Clock(), TOKEN.encode())
     assert token.check(TOKEN)
     for wrong in ("", TOKEN[:-1], f"{TOKEN}0", f"{TOKEN}\n", "\udcff", "x" * 100_000):
         assert not token.check(wrong)
@@ -48,7 +48,7 @@ def test_the_one_in_the_file_is_right(file: Path) -> None:
 def test_what_is_no_token_ends_the_start_and_is_not_told(file: Path, content: bytes) -> None:
     file.write_bytes(content)
     with pytest.raises(ConfigError, match=r"admin.token_file: (expected|cannot be read)") as raised:
-        TokenFile(str(file), Clock())
+        read(str(file))
     assert "short" not in str(raised.value)
 
 
@@ -60,7 +60,7 @@ def test_so_does_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_a_change_counts_after_a_second(file: Path) -> None:
     clock = Clock(0.0)
-    token = TokenFile(str(file), clock)
+    token = TokenFile(str(file), clock, TOKEN.encode())
     file.write_text("another-token-of-16")
     clock.now = 0.9
     assert token.check(TOKEN)
@@ -71,7 +71,7 @@ def test_a_change_counts_after_a_second(file: Path) -> None:
 
 def test_while_it_cannot_be_read_nobody_is_let_in_which_is_said_once(file: Path) -> None:
     clock = Clock(0.0)
-    token = TokenFile(str(file), clock)
+    token = TokenFile(str(file), clock, TOKEN.encode())
     file.unlink()
     with structlog.testing.capture_logs() as lines:
         for _ in range(3):

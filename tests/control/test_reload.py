@@ -291,9 +291,10 @@ def test_the_keys_are_settings() -> None:
     assert kept(Settings(), Settings()) == Settings()
 
 
-def test_the_state_file_and_the_admin_port_are_kept() -> None:
-    before = Settings(state_file="a.json", admin=Admin(token_file="a"))
-    assert kept(Settings(state_file="b.json", admin=Admin(token_file="b")), before) == before
+def test_the_state_file_is_kept_and_who_may_use_the_admin_port_is_not() -> None:
+    admin = Admin(token_file="b")
+    settings = kept(Settings(state_file="b.json", admin=admin), Settings(state_file="a.json"))
+    assert settings == Settings(state_file="a.json", admin=admin)
 
 
 def test_what_needs_a_restart_is_kept_and_the_rest_is_not() -> None:

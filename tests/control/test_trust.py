@@ -4,7 +4,7 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.control.problems import Problem
-from proxy.control.trust import Trust
+from proxy.control.trust import Token, Trust
 from proxy.core.host_pattern import HostPattern
 
 HERE = "127.0.0.1"
@@ -27,7 +27,13 @@ def asked(trust: Trust, peer: str | None, *fields: tuple[str, str]) -> str:
     return ""
 
 
-LOCAL = Trust(None, (HostPattern("admin.test"), HostPattern("*.internal", 8080), HostPattern("fd00::1")))
+def trust_of(token: Token | None, hosts: tuple[HostPattern, ...] = ()) -> Trust:
+    trust = Trust()
+    trust.configure(token, hosts)
+    return trust
+
+
+LOCAL = trust_of(None, (HostPattern("admin.test"), HostPattern("*.internal", 8080), HostPattern("fd00::1")))
 
 
 @pytest.mark.parametrize(
@@ -90,13 +96,13 @@ def test_a_request_has_one_host() -> None:
 @pytest.mark.parametrize("peer", ["10.0.0.7", "192.168.1.7", "8.8.8.8", "fe80::1%eth0", "::", "", None, "x"])
 def test_nobody_may_from_elsewhere_without_a_token(peer: str | None) -> None:
     assert asked(LOCAL, peer, OURS) == "401 token_required"
-    assert asked(Trust(RightToken()), peer, OURS) == "401 token_required"
-    assert asked(Trust(RightToken()), peer, OURS, RIGHT) == ""
+    assert asked(trust_of(RightToken()), peer, OURS) == "401 token_required"
+    assert asked(trust_of(RightToken()), peer, OURS, RIGHT) == ""
 
 
 @pytest.mark.parametrize("host", ["10.0.0.7:3129", "anything.test", ""])
 def test_with_the_token_the_host_does_not_matter(host: str) -> None:
-    assert asked(Trust(RightToken()), "10.0.0.7", ("Host", host), RIGHT) == ""
+    assert asked(trust_of(RightToken()), "10.0.0.7", ("Host", host), RIGHT) == ""
 
 
 @pytest.mark.parametrize(
@@ -115,18 +121,18 @@ def test_with_the_token_the_host_does_not_matter(host: str) -> None:
         "Bearer \u00e9",
     ],
 )
-@pytest.mark.parametrize("trust", [Trust(RightToken()), LOCAL])
+@pytest.mark.parametrize("trust", [trust_of(RightToken()), LOCAL])
 def test_a_wrong_token_is_refused_whoever_shows_it(authorization: str, trust: Trust) -> None:
     assert asked(trust, HERE, OURS, ("Authorization", authorization)) == "401 token_wrong"
 
 
 def test_a_token_is_shown_once_and_where_there_is_none_no_token_is_right() -> None:
-    assert asked(Trust(RightToken()), HERE, OURS, RIGHT, RIGHT) == "401 token_wrong"
+    assert asked(trust_of(RightToken()), HERE, OURS, RIGHT, RIGHT) == "401 token_wrong"
     assert asked(LOCAL, HERE, OURS, RIGHT) == "401 token_wrong"
-    assert asked(Trust(RightToken()), HERE, OURS, ("authorization", "bearer  right ")) == ""
+    assert asked(trust_of(RightToken()), HERE, OURS, ("authorization", "bearer  right ")) == ""
 
 
-@pytest.mark.parametrize("trust", [Trust(RightToken()), LOCAL])
+@pytest.mark.parametrize("trust", [trust_of(RightToken()), LOCAL])
 @pytest.mark.parametrize(
     "field",
     [

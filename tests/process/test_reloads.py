@@ -1,10 +1,12 @@
 """A running process gets other settings: by SIGHUP, by a new file, under load, and while it ends."""
 
+import json
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -189,6 +191,27 @@ def test_what_needs_a_restart_stays_and_is_told() -> None:
             ("warning", "listen.proxy", "127.0.0.1:0", listen["proxy"]),
         ]
         assert get(proxy.proxy_port, upstream.url).status == 200
+
+
+def test_who_may_use_the_admin_port_changes_and_events_end_for_the_others(tmp_path: Path) -> None:
+    token = "0123456789abcdef"
+    (tmp_path / "token").write_text(token)
+    with RunningProxy() as proxy, closing(HTTPConnection("127.0.0.1", proxy.admin_port)) as reader:
+        reader.timeout = PATIENCE_S
+        reader.request("GET", "/api/v1/events")
+        events = reader.getresponse()
+        assert events.status == 200
+        proxy.configure(admin={"token_file": str(tmp_path / "token"), "hosts": ["admin.test"]})
+        assert proxy.told(RELOADED)["changed"] == ["admin"]
+        assert b"event:" not in events.read()
+        with closing(HTTPConnection("127.0.0.1", proxy.admin_port, timeout=PATIENCE_S)) as caller:
+            for fields, status in (({}, 401), ({"Authorization": f"Bearer {token}"}, 200)):
+                caller.request("GET", "/api/v1/config", headers=fields)
+                answer = caller.getresponse()
+                config = answer.read()
+                assert answer.status == status
+        assert json.loads(config)["admin"] == {"token_file": str(tmp_path / "token"), "hosts": ["admin.test"]}
+        assert not [line for line in proxy.lines if "restart" in line["event"]]
 
 
 def test_a_signal_during_drain_is_ignored() -> None:

@@ -46,7 +46,8 @@ class AdminPort:
 
     def __post_init__(self) -> None:
         iso = WallTime(self.clock, lambda: EPOCH_S + self.clock())
-        self.events = Events(iso)
+        self.trust = Trust()
+        self.events = Events(iso, self.trust.is_lasting)
         self.history = History(lambda key: self.rig.circuits.get(key))  # noqa: PLW0108 -- made below
         self.rig = Rig(limits=self.limits, listeners=(self.history.add, self.events.add))
         policies = Policies(self.settings)
@@ -64,9 +65,9 @@ class AdminPort:
 
     def application(self) -> web.Application:
         """All of it."""
-        trust = Trust(self.token, self.hosts)
+        self.trust.configure(self.token, self.hosts)
         metrics = self.metrics or metrics_of()
-        return application(metrics, self.readiness, self.api, trust, remark=self.remark)
+        return application(metrics, self.readiness, self.api, self.trust, remark=self.remark)
 
 
 @asynccontextmanager
