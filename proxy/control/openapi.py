@@ -87,8 +87,8 @@ def document(operations: Iterable[Operation]) -> bytes:
 def _described(one: Operation, by_type: dict[int, dict[str, Any]]) -> dict[str, Any]:
     schema = {} if one.answers is None else {"schema": by_type[id(one.answers)]}
     problem = {"application/problem+json": {"schema": {"$ref": _TEMPLATE.format(name="ProblemView")}}}
-    # What any request may be refused for: its caller, its page, its Host.
-    statuses = sorted({400, 401, 403, 421, *one.refusals})
+    # What any request may be refused for: its caller, its page, its Host, a fault of ours.
+    statuses = sorted({400, 401, 403, 421, 500, *one.refusals})
     described: dict[str, Any] = {
         "operationId": one.name,
         "summary": one.summary,

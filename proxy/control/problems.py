@@ -1,14 +1,17 @@
 """How the admin port says no: problem documents (RFC 9457), all of one shape.
 
-None repeats what the caller has sent.
+None repeats what the caller has sent, and neither does the log of a fault of ours.
 """
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from traceback import format_tb
 
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
+
+from proxy.control.log import logger
 
 # What aiohttp itself refuses, by its status.
 _REASONS = {
@@ -16,6 +19,7 @@ _REASONS = {
     405: ("method_not_allowed", "this path knows other methods (see Allow)"),
     413: ("content_too_large", "the content of a request is a few hundred bytes"),
 }
+_NOT_UNDERSTOOD = ("bad_request", "the request cannot be understood")
 
 
 class ProblemView(msgspec.Struct, kw_only=True, frozen=True):
@@ -63,12 +67,29 @@ class Problem(Exception):
 
 @web.middleware
 async def as_documents(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Makes a problem document of every refusal, aiohttp's own included."""
+    """Makes a problem document of every refusal, aiohttp's own included, and of every fault of ours."""
     try:
         return await handler(request)
     except Problem as problem:
         return problem.answer()
     except web.HTTPException as error:
-        reason, detail = _REASONS.get(error.status, ("bad_request", "the request cannot be understood"))
+        reason, detail = _REASONS.get(error.status, _NOT_UNDERSTOOD)
         allowed = error.headers.get("Allow")
         return Problem(error.status, reason, detail, {"Allow": allowed} if allowed else None).answer()
+    except ConnectionError:
+        # The caller has left before all of its request was here: nobody is there to be answered.
+        return Problem(400, *_NOT_UNDERSTOOD).answer()
+    except Exception as error:  # noqa: BLE001 -- the one place where a bug of ours becomes an answer
+        _tell(request, error)
+        if request.writer.output_size and request.transport is not None:
+            # An answer has begun, and can only be cut.
+            request.transport.abort()
+        return Problem(500, "internal_error", "a fault of the proxy itself: see its log").answer()
+
+
+def _tell(request: web.Request, error: Exception) -> None:
+    """Writes where a fault arose, but not its message: that may quote what the caller has sent."""
+    resource = request.match_info.route.resource
+    where = "".join(format_tb(error.__traceback__)) + type(error).__qualname__
+    path = None if resource is None else resource.canonical
+    logger().error("fault in the admin port", path=path, exception=where)
