@@ -241,7 +241,9 @@ class Sidecar:
         self._is_draining = True
         await self.reloading.close()
         # At the same time, since either may take a second.
-        await asyncio.gather(self._admin.close(), self.data_plane.stop())
+        _, idle_tunnels = await asyncio.gather(self._admin.close(), self.data_plane.stop())
+        if idle_tunnels:
+            log.logger().info("idle tunnels cut", tunnels=idle_tunnels)
         if self._state is not None:
             await self._state.close(self._clock())
 

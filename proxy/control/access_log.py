@@ -18,6 +18,7 @@ from proxy.core.errors import (
     AuthenticationRequired,
     CaNotTrusted,
     ClientTlsClosed,
+    Draining,
     ProxyError,
     ProxyInternalError,
 )
@@ -84,8 +85,7 @@ class AccessLog:
         if self._access is policy.AccessLog.OFF or (error is not None and error.refused):
             return
         failed = (
-            # Many clients give their credentials only when asked.
-            (error is not None and not isinstance(error, AuthenticationRequired))
+            (error is not None and not _is_usual(error))
             or exchange.unenforced is not None
             or exchange.outcome.verdict is Verdict.FAILURE
             or (exchange.source is Source.UPSTREAM and (exchange.status or 0) >= 500)  # noqa: PLR2004 -- RFC 9110 section 15.6
@@ -150,6 +150,11 @@ class AccessLog:
         # The name that its circuit has with `circuit.key: path`, so that one leads to the other.
         # surrogatepass: a str that is not text has a hash as well.
         return endpoint_name(target.circuit, path.encode("utf-8", "surrogatepass"))
+
+
+def _is_usual(error: ProxyError) -> bool:
+    """Whether nobody has to know: many clients give their credentials only when asked; idle tunnels end."""
+    return isinstance(error, AuthenticationRequired) or (isinstance(error, Draining) and error.was_idle)
 
 
 def _host_of(exchange: Exchange) -> str | None:

@@ -353,8 +353,13 @@ class ProxyInternalResponse(ProxyError):
 
 
 class Draining(ProxyInternalResponse):
-    """503: the proxy is going away."""
+    """503: the proxy is going away.
 
+    Attributes:
+        was_idle: whether nothing is lost by that, as far as anybody can see: a tunnel without a byte lately.
+    """
+
+    was_idle: bool = False
     status = 503
     keeps_alive = False
     default_reason = "draining"

@@ -138,9 +138,9 @@ class ClientConnection(web.RequestHandler):
         """Whether it has not taken all that was written."""
         return is_writing(self._own_transport)
 
-    def is_resting(self, since: float) -> bool:
-        """Whether its exchange is a tunnel in which nothing has been under way since then."""
-        return self._exchange is not None and self.tunnel is not None and self.tunnel.is_idle(since)
+    def resting(self, since: float) -> Exchange | None:
+        """Its exchange, if that is a tunnel in which nothing has been under way since then."""
+        return self._exchange if self.tunnel is not None and self.tunnel.is_idle(since) else None
 
     @property
     def may_lose_answer(self) -> bool:

@@ -219,9 +219,10 @@ class DataPlane:
         """Waits until nothing is under way, or for `drain.timeout`; see `drain.py`."""
         await drained(self.handler, self.clients, settings, self._clock)
 
-    async def stop(self) -> None:
-        """Ends everything: what has no answer yet gets 503 `draining`, what has begun is cut."""
-        await ended(self._servers.values(), self.handler, self.clients, self.deadlines)
+    async def stop(self) -> int:
+        """Ends everything; see `drain.ended`, also on what is returned."""
+        servers, now = self._servers.values(), self._clock()
+        idle_tunnels = await ended(servers, self.handler, self.clients, self.deadlines, now)
         for listener in self.listeners.values():
             await listener.shutdown(_LEFTOVERS_S)
         self.deadlines.stop()
@@ -233,6 +234,7 @@ class DataPlane:
         for retiring in self._retiring:
             retiring.cancel()
         await asyncio.gather(*self._retiring, return_exceptions=True)
+        return idle_tunnels
 
     def _sweep(self, now: float) -> None:
         self.clients.sweep(now)

@@ -6,7 +6,7 @@ cancellation into the error that belongs to what was awaited. Any other cancella
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Self
 
@@ -53,6 +53,12 @@ class Deadlines:
             if watch.exchange.deadline <= now:
                 watch.fail(watch.exchange.timed_out())
         self._on_tick(now)
+
+    def fail(self, exchanges: Collection[Exchange], error: ProxyError) -> None:
+        """Ends those of these that are watched with this error."""
+        for watch in tuple(self._watched):
+            if watch.exchange in exchanges:
+                watch.fail(error)
 
     def fail_all(self, error: ProxyError) -> None:
         """Ends all watched exchanges with this error."""

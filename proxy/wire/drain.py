@@ -46,7 +46,7 @@ async def drained(handler: Handler, clients: Clients, settings: Drain, clock: Ca
         if handler.carried != carried:
             carried = handler.carried
             quiet_since = now
-        is_busy = handler.in_flight > clients.resting(now - IDLE_AFTER_S) or clients.are_written_to
+        is_busy = handler.in_flight > len(clients.resting(now - IDLE_AFTER_S)) or clients.are_written_to
         # What is under way is looked at first, since `quiet` may be 0.
         if not is_busy and now - quiet_since >= settings.quiet:
             return
@@ -55,13 +55,20 @@ async def drained(handler: Handler, clients: Clients, settings: Drain, clock: Ca
 
 
 async def ended(
-    servers: Iterable[asyncio.Server], handler: Handler, clients: Clients, deadlines: Deadlines
-) -> None:
+    servers: Iterable[asyncio.Server], handler: Handler, clients: Clients, deadlines: Deadlines, now: float
+) -> int:
     """Ends everything: what has no answer yet gets 503 `draining`, what has begun is cut.
 
-    Takes hardly more than LAST_WORDS_S.
+    Takes hardly more than LAST_WORDS_S; `now` is monotonic seconds.
+
+    Returns:
+        How many tunnels it has cut in which nothing was under way.
     """
     clients.is_draining = handler.is_stopping = True
+    resting = clients.resting(now - IDLE_AFTER_S)
+    idle = Draining("the tunnel was idle when the proxy ended")
+    idle.was_idle = True
+    deadlines.fail(resting, idle)
     draining = Draining("the proxy is shutting down")
     deadlines.fail_all(draining)
     # First those who have connected are let in: the kernel resets them when their listener is closed.
@@ -79,6 +86,7 @@ async def ended(
     clients.end_lingering()
     await _turns()
     clients.abort()
+    return len(resting)
 
 
 async def _turns() -> None:

@@ -9,6 +9,7 @@ from aiohttp.http import RawRequestMessage
 
 from proxy.core.budget import TURNED_AWAY
 from proxy.core.errors import LocalLimit, ProxyError
+from proxy.core.exchange import Exchange
 from proxy.core.policy import Limits, Timeouts
 from proxy.wire.client import ClientConnection
 from proxy.wire.naming import Naming
@@ -77,9 +78,10 @@ class Clients:
         """Lets go of a client that is gone."""
         self._all.discard(client)
 
-    def resting(self, since: float) -> int:
-        """How many have a tunnel in which nothing has been under way since then, in monotonic seconds."""
-        return sum(client.is_resting(since) for client in self._all)
+    def resting(self, since: float) -> set[Exchange]:
+        """The tunnels in which nothing has been under way since then, in monotonic seconds."""
+        exchanges = (client.resting(since) for client in self._all)
+        return {exchange for exchange in exchanges if exchange is not None}
 
     @property
     def are_written_to(self) -> bool:

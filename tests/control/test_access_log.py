@@ -29,6 +29,12 @@ WEBHOOK = from_absolute_form("http://hooks.example.com/services/T0/s3cret?token=
 HASH = blake2b(b"/services/T0/s3cret", digest_size=8).hexdigest()
 
 
+def idle_at_the_end() -> errors.Draining:
+    error = errors.Draining("idle")
+    error.was_idle = True
+    return error
+
+
 def access_log(settings: policy.Log, bundle_directory: str | None = None) -> AccessLog:
     access = AccessLog(bundle_directory)
     access.configure(settings)
@@ -133,6 +139,8 @@ REFUSED = errors.DestinationUnavailable("open")
         (exchange(outcome=failed(FailureKind.ABANDONED)), (True, True)),
         (exchange(status=502, error=errors.ConnectionTerminated("gone")), (True, True)),
         (exchange(status=400, error=errors.HttpRequestError("bad")), (True, True)),
+        (exchange(status=200, error=errors.Draining("cut")), (True, True)),
+        (exchange(status=200, error=idle_at_the_end()), (True, False)),
         (exchange(status=503, error=REFUSED), (False, False)),
         (exchange(status=503, error=errors.ConnectionLimitReached("full")), (False, False)),
         (exchange(status=503, error=REFUSED, outcome=RESET, source=Source.UPSTREAM), (False, False)),

@@ -104,13 +104,41 @@ def test_an_open_tunnel_does_not_outlive_drain_timeout() -> None:
 def test_an_idle_tunnel_does_not_hold_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as upstream:
         address = f"127.0.0.1:{upstream.getsockname()[1]}"
+        with RunningProxy(drain=PATIENT) as proxy, ExitStack() as open_tunnels:
+            clients = []
+            for _ in range(5):
+                client = socket.create_connection(("127.0.0.1", proxy.proxy_port), PATIENCE_S)
+                clients.append(open_tunnels.enter_context(client))
+                client.sendall(f"CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
+                assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+            proxy.send(signal.SIGTERM)
+            assert [client.recv(1) for client in clients] == [b""] * 5
+            assert proxy.ended() == 0
+        # One line for all of them, and none that calls it a failure.
+        assert [line["tunnels"] for line in proxy.all_told("idle tunnels cut")] == [5]
+        assert [line["event"] for line in proxy.lines if line["level"] != "info"] == []
+
+
+def test_a_tunnel_that_is_cut_while_it_is_used_is_told_as_such() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as upstream:
+        address = f"127.0.0.1:{upstream.getsockname()[1]}"
         with RunningProxy(drain=PATIENT) as proxy:
             with socket.create_connection(("127.0.0.1", proxy.proxy_port), PATIENCE_S) as client:
                 client.sendall(f"CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
                 assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
                 proxy.send(signal.SIGTERM)
-                assert client.recv(1) == b""
+                proxy.told("draining")
+                client.sendall(b"\0")
+                upstream.settimeout(PATIENCE_S)
+                served, _ = upstream.accept()
+                with served:
+                    served.settimeout(PATIENCE_S)
+                    assert served.recv(1) == b"\0"
+                    proxy.send(signal.SIGTERM)
+                    assert client.recv(1) == b""
                 assert proxy.ended() == 0
+        assert [line["reason"] for line in proxy.all_told("exchange ended")] == ["draining"]
+        assert proxy.all_told("idle tunnels cut") == []
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
