@@ -234,7 +234,7 @@ class Sidecar:
         """
         self._is_draining = True
         await self.reloading.close()
-        await self.data_plane.drain(self.settings.drain)
+        await self.data_plane.drain()
 
     async def stop(self) -> None:
         """Ends everything: what has no answer yet gets 503 `draining`, what has begun is cut."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from proxy.core.acl import OwnListeners
 from proxy.core.exchange import Entry
 from proxy.core.policies import Policies
-from proxy.core.policy import Drain, Endpoint, Limits, Listen, Settings
+from proxy.core.policy import Endpoint, Limits, Listen, Settings
 from proxy.core.registry import Circuits
 from proxy.core.routes import Routes
 from proxy.wire.deadlines import Deadlines
@@ -138,6 +138,7 @@ class DataPlane:
         self.handler.configure(policies, self._intercept(provisions.leaves, limits))
         self.clients.configure(limits, timeouts)
         self._by_route.routes = Routes(settings.routes)
+        self._drain = settings.drain
         for key, listener in self.listeners.items():
             listener.configure(limits, self._naming(key, limits))
         for server in self._servers.values():
@@ -215,9 +216,9 @@ class DataPlane:
         """
         await self._servers[key].start_serving()
 
-    async def drain(self, settings: Drain) -> None:
+    async def drain(self) -> None:
         """Waits until nothing is under way, or for `drain.timeout`; see `drain.py`."""
-        await drained(self.handler, self.clients, settings, self._clock)
+        await drained(self.handler, self.clients, self._drain, self._clock)
 
     async def stop(self) -> int:
         """Ends everything; see `drain.ended`, also on what is returned."""
