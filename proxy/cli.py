@@ -114,6 +114,8 @@ def _end_by_signal() -> None:
 
     for number in ENDINGS:
         signal.signal(number, end)
+    # By default it ends a process. What it asks for comes anyhow: the configuration has not been read yet.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _run(sources: Sources) -> int:

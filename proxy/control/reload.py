@@ -9,7 +9,9 @@ What each part makes of other settings is in its `configure`, which `Sidecar.ado
 """
 
 import asyncio
+import stat
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,21 @@ class Sources:
         """
         return load(self.path, self.environ, self.overrides)
 
+    def load_again(self) -> Settings:
+        """As `load`, but not from a pipe: what it held is gone, and more of it may never come.
+
+        Raises:
+            ConfigError: with all faults.
+        """
+        is_other = False
+        # What is missing is told by `load`.
+        with suppress(OSError):
+            is_other = self.path is not None and not stat.S_ISREG(self.path.stat().st_mode)
+        if is_other:
+            fault = Fault(str(self.path), None, "", "cannot be read again: it is not a regular file")
+            raise ConfigError([fault])
+        return self.load()
+
 
 class Reloading:
     """Reads the configuration at the start, and again when it is asked to or when a file changes.
@@ -88,7 +105,7 @@ class Reloading:
         Raises:
             ConfigError: with all faults.
         """
-        self._in_force = self._read()
+        self._in_force = self._read(self._sources.load)
         return self._in_force
 
     def start(self, adopt: Callable[[Settings], Awaitable[None]]) -> None:
@@ -140,7 +157,7 @@ class Reloading:
             has_changed = await asyncio.to_thread(self._watch.read)
             if not (is_asked or has_changed):
                 return
-            wanted = await asyncio.to_thread(self._read)
+            wanted = await asyncio.to_thread(self._read, self._sources.load_again)
             settings = self._with_what_stays(wanted)
             await adopt(settings)
         except ConfigError as error:
@@ -159,8 +176,8 @@ class Reloading:
             self._tell(settings, wanted)
             self._in_force = settings
 
-    def _read(self) -> Settings:
-        settings = self._sources.load()
+    def _read(self, load_: Callable[[], Settings]) -> Settings:
+        settings = load_()
         # Before anybody reads them: what is written in between is a change.
         self._watch.follow((*self._files(), *named_files(settings)))
         return settings

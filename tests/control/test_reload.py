@@ -1,6 +1,7 @@
 """When the configuration is read again, in what order, and what becomes of the faults."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -247,6 +248,21 @@ async def test_a_file_that_goes_is_a_fault_and_one_that_comes_back_is_read(rig: 
 
 
 # The files that the settings name.
+
+
+async def test_a_pipe_in_its_place_is_a_fault_and_not_waited_for(
+    rig: Rig, path: Path, logs: list[Any]
+) -> None:
+    rig.write(None)
+    os.mkfifo(path)
+    for ask in (rig.reloading.ask, lambda: None):
+        ask()
+        await rig.look(3)
+    told = [f"{path}: cannot be read again: it is not a regular file"]
+    assert logs == [{"event": NOT_RELOADED, "log_level": "warning", "faults": told}]
+    rig.write("via: false\n")
+    await rig.look(3)
+    assert rig.adopting.adopted == [replace(rig.first, via=False)]
 
 
 async def test_a_file_that_the_settings_name_is_watched(tmp_path: Path) -> None:

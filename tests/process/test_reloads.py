@@ -1,8 +1,10 @@
 """A running process gets other settings: by SIGHUP, by a new file, under load, and while it ends."""
 
 import json
+import os
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
@@ -11,7 +13,17 @@ from threading import Event, Thread
 from typing import Any
 
 from support.outage import LocalUpstream
-from support.process import OPEN, PATIENCE_S, RunningProxy, free_port, get, until
+from support.process import (
+    OPEN,
+    PATIENCE_S,
+    PROGRAM,
+    ROOT,
+    RunningProxy,
+    environment,
+    free_port,
+    get,
+    until,
+)
 
 RELOADED, NOT_RELOADED = "configuration reloaded", "configuration not reloaded"
 # Only what the test does can end it within the time that a test has.
@@ -231,6 +243,38 @@ def test_a_signal_during_drain_is_ignored() -> None:
                 assert client.getresponse().status == 200
         assert proxy.ended() == 0
         assert proxy.all_told(RELOADED) == []
+
+
+def test_a_pipe_in_place_of_the_file_does_not_hold_the_end() -> None:
+    with RunningProxy() as proxy:
+        proxy.make_pipe()
+        assert "not a regular file" in proxy.told(NOT_RELOADED)["faults"][0]
+        proxy.send(signal.SIGHUP)
+        proxy.told(NOT_RELOADED, 2)
+        proxy.send(signal.SIGTERM)
+        assert proxy.ended() == 0
+
+
+def test_a_signal_before_the_configuration_is_read_ends_nothing(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    os.mkfifo(config)
+    with subprocess.Popen(
+        [*PROGRAM, "run", "--config", str(config)],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        with config.open("w") as written:
+            process.send_signal(signal.SIGHUP)
+            written.write("listen: {proxy: '127.0.0.1:0', admin: '127.0.0.1:0'}\n")
+        assert process.stdout is not None
+        for line in process.stdout:
+            if json.loads(line)["event"] == "started":
+                break
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 0
 
 
 def test_many_signals_at_once_make_few_reloads() -> None:

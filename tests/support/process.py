@@ -191,6 +191,11 @@ class RunningProxy:
         new.write_text(text)
         new.replace(self._config)
 
+    def make_pipe(self) -> None:
+        """Replaces its file by a pipe that nobody writes to."""
+        self._config.unlink()
+        os.mkfifo(self._config)
+
     def crash(self) -> None:
         """Kills it, as a container runtime does in the end."""
         self._crashed = True
