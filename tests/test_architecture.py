@@ -20,12 +20,13 @@ MAX_LINES = 350
 # makes at the start and at each reload.
 MAY_IMPORT = {
     "core": set[str](),
-    "wire": {"", "core"},
-    "control": {"", "core"},
+    "wire": {"", "core", "regular_file"},
+    "control": {"", "core", "regular_file"},
     "store": {"", "core"},
     "app": {"", "core", "wire", "control", "store", "files", "provisions"},
     "provisions": {"", "core", "wire", "files"},
     "files": {"", "core", "wire", "control"},
+    "regular_file": set(),
     "cli": {"", "core", "control", "app", "demo", "files"},
     "demo": {"", "core", "control", "app"},
     "__main__": {"cli"},

@@ -16,8 +16,8 @@ from hashlib import sha256
 from hmac import compare_digest
 from pathlib import Path
 
+from proxy import regular_file
 from proxy.control.config import ConfigError
-from proxy.control.credentials_file import content_of
 from proxy.control.log import logger
 from proxy.control.sections import Fault
 
@@ -26,6 +26,7 @@ READ_AGAIN_S = 1.0
 # RFC 4086: nobody guesses 256 bits.
 _RANDOM_BYTES = 32
 _TOKEN = re.compile(rb"[!-~]{16,512}")
+_MAX_FILE_BYTES = 4096
 _FOLDER = "breaker-proxy"
 
 
@@ -36,14 +37,15 @@ def read(path: str) -> bytes:
         ConfigError: it cannot be read, or holds something else. Nothing of its content is told.
     """
     try:
-        content = content_of(path).strip()
+        content, _ = regular_file.read(path, _MAX_FILE_BYTES)
     except (OSError, ValueError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise ConfigError([Fault(path, None, "admin.token_file", f"cannot be read: {why}")]) from error
-    if not _TOKEN.fullmatch(content):
+    token = content.strip()
+    if not _TOKEN.fullmatch(token):
         expected = "expected one token, of 16 to 512 visible ASCII characters"
         raise ConfigError([Fault(path, None, "admin.token_file", expected)])
-    return content
+    return token
 
 
 class TokenFile:

@@ -7,10 +7,9 @@ What is looked at is what the path leads to, so that a file that is replaced (`m
 Kubernetes Secret are seen like one that was written to.
 """
 
-import os
-import stat
 from collections.abc import Sequence
 
+from proxy import regular_file
 from proxy.control import log
 from proxy.control.config import ConfigError
 from proxy.control.sections import Fault
@@ -32,7 +31,7 @@ def read(path: str) -> Credentials:
         ConfigError: it cannot be read, is malformed, or has no token. Nothing of its content is told.
     """
     try:
-        content = content_of(path)
+        content, _ = regular_file.read(path, MAX_FILE_BYTES)
     except (OSError, ValueError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise ConfigError([Fault(path, None, _KEY, f"cannot be read: {why}")]) from error
@@ -104,19 +103,3 @@ class CredentialsFile:
     def _tell(self) -> None:
         digests = self._credentials.digests
         log.credentials_read(self._path, names=len(digests), tokens=self._credentials.tokens)
-
-
-def content_of(path: str) -> bytes:
-    """The content of a regular file of at most `MAX_FILE_BYTES`.
-
-    Raises:
-        OSError, ValueError: with what is wrong.
-    """
-    # Without O_NONBLOCK the start would hang at a pipe that nobody writes to.
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError("it is not a regular file")
-        content = file.read(MAX_FILE_BYTES + 1)
-    if len(content) > MAX_FILE_BYTES:
-        raise ValueError(f"it is larger than {MAX_FILE_BYTES // 1024} KiB")
-    return content

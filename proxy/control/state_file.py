@@ -21,6 +21,7 @@ from pathlib import Path
 
 import msgspec
 
+from proxy import regular_file
 from proxy.control import log
 from proxy.control.config import ConfigError
 from proxy.control.sections import Fault
@@ -188,21 +189,13 @@ def _content(path: Path) -> bytes:
     Raises:
         OSError, ValueError: with what is wrong.
     """
-    # Without O_NONBLOCK the start would hang at a pipe that nobody writes to.
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     if path.is_symlink():
         raise ValueError("it is a symbolic link")
-    with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError("it is not a regular file")
-        if status.st_uid != os.geteuid():
-            raise ValueError(f"it belongs to user {status.st_uid}, and we are user {os.geteuid()}")
-        if status.st_mode & stat.S_IWOTH:
-            raise ValueError("everybody may write to it")
-        content = file.read(MAX_FILE_BYTES + 1)
-    if len(content) > MAX_FILE_BYTES:
-        raise ValueError(f"it is larger than {MAX_FILE_BYTES >> 20} MiB")
+    content, status = regular_file.read(path, MAX_FILE_BYTES, os.O_NOFOLLOW)
+    if status.st_uid != os.geteuid():
+        raise ValueError(f"it belongs to user {status.st_uid}, and we are user {os.geteuid()}")
+    if status.st_mode & stat.S_IWOTH:
+        raise ValueError("everybody may write to it")
     return content
 
 

@@ -8,14 +8,15 @@ What has changed by its times is read; only another content counts.
 """
 
 import os
-import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from hashlib import sha256
 
+from proxy import regular_file
+
 # How often the files are looked at.
 LOOK_S = 1.0
-# More than any file may have that the settings name; beyond it a change is not seen.
+# More than any file may have that the settings name; what is larger counts as one that cannot be read.
 _MOST_BYTES = 16 * 1024 * 1024
 
 # Device, inode, times and size of a file; None if nothing is known of it.
@@ -81,11 +82,7 @@ class Watch:
 
 def _digest(path: str) -> bytes | None:
     """Tells one content from another; None if there is none to be had."""
-    with (
-        suppress(OSError, ValueError),
-        # Without O_NONBLOCK it would hang at a pipe that nobody writes to.
-        open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file,
-    ):
-        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            return sha256(file.read(_MOST_BYTES)).digest()
+    with suppress(OSError, ValueError):
+        content, _ = regular_file.read(path, _MOST_BYTES)
+        return sha256(content).digest()
     return None

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from proxy import regular_file
+
 # A bundle of all public roots has 0.3 MB.
 MAX_FILE_BYTES = 16 * 1024 * 1024
 # What is this much older than what is being written is being written by nobody any more.
@@ -71,18 +73,9 @@ def read(path: Path) -> File:
     Raises:
         CertificateFault: it cannot be read, is missing, is no regular file, or is too large.
     """
-    with (
-        faults_of(path, "cannot be read"),
-        # Without O_NONBLOCK the start would hang at a pipe that nobody writes to.
-        open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file,
-    ):
-        mode = os.fstat(file.fileno()).st_mode
-        if not stat.S_ISREG(mode):
-            raise ValueError("it is not a regular file")
-        content = file.read(MAX_FILE_BYTES + 1)
-        if len(content) > MAX_FILE_BYTES:
-            raise ValueError(f"it is larger than {MAX_FILE_BYTES >> 20} MiB")
-        return File(content, stat.S_IMODE(mode))
+    with faults_of(path, "cannot be read"):
+        content, status = regular_file.read(path, MAX_FILE_BYTES)
+    return File(content, stat.S_IMODE(status.st_mode))
 
 
 def read_if_there(path: Path) -> File | None:

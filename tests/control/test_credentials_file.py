@@ -95,7 +95,7 @@ def test_a_file_has_a_size(path: Path) -> None:
     assert read(str(path)).tokens == 1
     with path.open("a") as file:
         file.write("#")
-    assert faults(path) == [f"{path}: {KEY}: cannot be read: it is larger than 1024 KiB"]
+    assert faults(path) == [f"{path}: {KEY}: cannot be read: it is larger than 1 MiB"]
 
 
 # When it is read again.
@@ -145,11 +145,11 @@ def test_a_file_that_stays_is_read_no_more(path: Path, monkeypatch: pytest.Monke
     file.look(1.0)
     opened: list[str] = []
 
-    def content(path: str) -> bytes:
+    def content(path: str, _most_bytes: int) -> tuple[bytes, None]:
         opened.append(path)
-        return line().encode()
+        return line().encode(), None
 
-    monkeypatch.setattr("proxy.control.credentials_file.content_of", content)
+    monkeypatch.setattr("proxy.regular_file.read", content)
     for now in range(2, 10):
         file.look(now)
     assert opened == []
