@@ -1,4 +1,4 @@
-"""What the admin port answers: whether the process lives, whether it is ready, its metrics, and the API.
+"""What the admin port answers: whether the process lives, whether it is ready, its metrics, page and API.
 
 The API is for those whom `trust.py` lets in, and so is everything that there is not. The rest changes nothing
 and is not secret, so nobody is asked who he is. `/livez` says only that the event loop turns: a process must
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from proxy.control import page
 from proxy.control.api import ROOT, Api
 from proxy.control.metrics import Metrics
 from proxy.control.problems import as_documents
@@ -25,6 +26,7 @@ breaker-proxy: the admin port
 /livez    200 while the process runs; it never depends on upstreams
 /readyz   200 when the proxy takes requests, else 503 and the reason
 /metrics  for Prometheus, as text or as OpenMetrics
+/         for browsers: the live page
 {ROOT}/  the API: circuits, events, config, version, openapi.json
 """
 
@@ -49,8 +51,11 @@ def application(
     # One at a time: each scrape keeps a thread busy, and threads share one interpreter lock with the traffic.
     encoding = asyncio.Lock()
 
-    async def index(_request: web.Request) -> web.Response:
-        return web.Response(text=_INDEX)
+    async def index(request: web.Request) -> web.Response:
+        is_page = page.is_wanted(request.headers)
+        response = page.index(request) if is_page else web.Response(text=_INDEX)
+        response.headers["Vary"] = "Accept"
+        return response
 
     async def livez(_request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -66,12 +71,19 @@ def application(
             content, content_type = await asyncio.to_thread(metrics.snapshot().render, accept)
         return web.Response(body=content, headers={"Content-Type": content_type})
 
-    for_everybody = {"/": index, "/livez": livez, "/readyz": readyz, "/metrics": prometheus}
+    for_everybody: dict[str, Handler] = {
+        "/": index,
+        "/livez": livez,
+        "/readyz": readyz,
+        "/metrics": prometheus,
+        **page.handlers(),
+    }
+    is_for_everybody = set(for_everybody.values())
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         # By what the router has found, so that no spelling of a path gets past.
-        if request.match_info.handler not in for_everybody.values():
+        if request.match_info.handler not in is_for_everybody:
             trust.check(request.headers, request.remote)
         return await handler(request)
 
@@ -88,7 +100,7 @@ def application(
 
 
 async def _finish_head(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers["Cache-Control"] = "no-store"
+    response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Content-Type-Options"] = "nosniff"
     # No page of another origin may take it in as a script or an image, whose errors would tell something.
     response.headers["Cross-Origin-Resource-Policy"] = "same-origin"

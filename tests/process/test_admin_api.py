@@ -67,6 +67,8 @@ HOSTILE = [
     (request("GET", "/api/v1/config", "Sec-Fetch-Site: cross-site"), {403}),
     (request("OPTIONS", OPEN, "Origin: http://evil.test", "Access-Control-Request-Method: POST"), {403}),
     (request("OPTIONS", OPEN), {405}),
+    (request("POST", "/static/main.js", JSON, content=b"{}"), {405}),
+    (request("PUT", "/static/main.js", JSON, content=b"{}"), {405}),
     *[(request(method, OPEN, field, content=content), {415}) for method, content, field in forms()],
     (request("POST", OPEN, JSON, "Content-Encoding: gzip", content=b"{}"), {415}),
     (request("GET", OPEN), {405}),
@@ -120,6 +122,16 @@ HOSTILE = [
             "/api/v2/config",
             "/api/v1/config%00",
             "/.env",
+            "/static/../main.js",
+            "/static/../../page.py",
+            "/static/%2e%2e/page.py",
+            "/static/..%2fpage.py",
+            "/static/..\\page.py",
+            "/static//etc/passwd",
+            "/static/vendor/",
+            "/static/main.js%00.css",
+            "/static/main.js;a",
+            "/%2e/static/%2e%2e/%2e%2e/page.py",
         )
     ],
     (request("GET", f"/api/v1/circuits?q={'x' * 201}"), {400}),
@@ -187,7 +199,7 @@ def test_elsewhere_a_token_is_asked_for_which_is_left_for_our_user(tmp_path: Pat
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         token = path.read_text().strip()
         for address in ("127.0.0.1", here):
-            for asked in ("/livez", "/readyz", "/metrics", "/"):
+            for asked in ("/livez", "/readyz", "/metrics", "/", "/static/main.js"):
                 assert raw(proxy.admin_port, request("GET", asked, host="any.test"), address)[0] == 200
             for asked in ("/api/v1/config", "/api/v1/events", "/api/v1/openapi.json", "/nothing", "/api/v1"):
                 for fields in ((), (bearer("wrong"),), (bearer(""),), (bearer(token[:-1]),)):
