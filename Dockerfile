@@ -5,7 +5,7 @@ FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY proxy ./proxy
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --no-compile '.[intercept]'
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --no-compile '.[intercept,terminal]'
 
 FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="breaker-proxy" \

@@ -9,7 +9,7 @@ WIRE := tests/wire tests/faults tests/fuzz tests/process tests/scale
 WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check format test test-system fuzz mutants bench-core bench-forward bench-https bench-leaves bench-memory isolation errors classes pictures clean
+.PHONY: help run demo check format test test-system fuzz mutants bench-core bench-forward bench-https bench-leaves bench-memory isolation errors classes descriptions pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,15 +20,15 @@ $(BIN)/python:
 	$(PIP) install --upgrade 'pip>=25.1'
 
 $(VENV)/.run: pyproject.toml | $(BIN)/python
-	$(PIP) install --editable '.[intercept]'
+	$(PIP) install --editable '.[intercept,terminal]'
 	@touch $@
 
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
-	$(PIP) install --editable '.[demo]'
+	$(PIP) install --editable '.[terminal]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
-	$(PIP) install --editable '.[demo,intercept]' --group check --group test
+	$(PIP) install --editable '.[intercept,terminal]' --group check --group test
 	@touch $@
 
 $(VENV)/.bench: pyproject.toml | $(BIN)/python
@@ -98,6 +98,9 @@ errors: $(VENV)/.dev ## write docs/errors.md anew, from the table of faults in t
 
 classes: $(VENV)/.run ## write the tables of docs/egress.md anew, from those of the program
 	$(BIN)/python docs/classes.py
+
+descriptions: $(VENV)/.run ## bring the comments of config.example.yaml into the schema of the file
+	$(BIN)/python docs/descriptions.py
 
 pictures: $(VENV)/.run ## draw the pictures of docs/circuits.md and docs/https.md anew
 	$(BIN)/python docs/draw.py

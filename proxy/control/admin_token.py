@@ -9,8 +9,7 @@ import os
 import re
 import secrets
 import stat
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from hmac import compare_digest
@@ -20,6 +19,7 @@ from proxy import regular_file
 from proxy.control.config import ConfigError
 from proxy.control.log import logger
 from proxy.control.sections import Fault
+from proxy.control.token_places import places
 
 # How often a file that others write is read at most.
 READ_AGAIN_S = 1.0
@@ -27,7 +27,6 @@ READ_AGAIN_S = 1.0
 _RANDOM_BYTES = 32
 _TOKEN = re.compile(rb"[!-~]{16,512}")
 _MAX_FILE_BYTES = 4096
-_FOLDER = "breaker-proxy"
 
 
 def read(path: str) -> bytes:
@@ -125,20 +124,6 @@ class MadeToken:
         with suppress(OSError):
             if _is_same(self._path.read_text(encoding="ascii", errors="replace").strip(), self._digest):
                 self._path.unlink()
-
-
-def places(admin_port: int, environ: Mapping[str, str]) -> Iterator[Path]:
-    """Where a token of our own may be: in `$XDG_RUNTIME_DIR`, or in the temporary directory.
-
-    Raises:
-        OSError: there is no temporary directory that can be written to.
-    """
-    name = f"admin-{admin_port}.token"
-    runtime = environ.get("XDG_RUNTIME_DIR", "")
-    # XDG Base Directory Specification: relative paths are to be ignored.
-    if os.path.isabs(runtime):  # noqa: PTH117 -- as PTH116 in credentials_file.py
-        yield Path(runtime, _FOLDER, name)
-    yield Path(tempfile.gettempdir(), _FOLDER, name)
 
 
 def _write(place: Path, token: str) -> None:

@@ -48,7 +48,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class Kind:
     """What the type hint of a setting says.
 
     Attributes:
@@ -63,10 +63,12 @@ class _Kind:
 
     @property
     def reads_itself(self) -> bool:
+        """Whether the type has a `parse` of its own."""
         return hasattr(self.bare, "parse")
 
     @property
     def is_overlay(self) -> bool:
+        """Whether only what is written is kept."""
         return get_origin(self.bare) is Overlay
 
     @property
@@ -82,14 +84,16 @@ class _Kind:
 
     @property
     def is_list(self) -> bool:
+        """Whether it is a list of values of one kind."""
         return get_origin(self.bare) in {tuple, frozenset}
 
     @property
-    def item(self) -> "_Kind":
+    def item(self) -> "Kind":
+        """Of what kind the items of a list are."""
         return _kind_of(get_args(self.bare)[0])
 
 
-def _kind_of(hint: Any) -> _Kind:
+def _kind_of(hint: Any) -> Kind:
     bounds = None
     nullable = False
     while True:
@@ -101,11 +105,12 @@ def _kind_of(hint: Any) -> _Kind:
             (hint,) = (kind for kind in get_args(hint) if kind is not NoneType)
             nullable = True
         else:
-            return _Kind(hint, bounds, nullable)
+            return Kind(hint, bounds, nullable)
 
 
 @cache
-def _kinds_of(section: type) -> dict[str, _Kind]:
+def kinds_of(section: type) -> dict[str, Kind]:
+    """The keys of a section, a dataclass, each with its kind."""
     return {name: _kind_of(hint) for name, hint in get_type_hints(section, include_extras=True).items()}
 
 
@@ -137,7 +142,7 @@ class Walk:
         if not isinstance(node, MappingNode):
             self._add_fault(node, prefix, f"expected keys with values, got {_seen(node)}")
             return {}
-        kinds = _kinds_of(section)
+        kinds = kinds_of(section)
         values: dict[str, Any] = {}
         first_lines: dict[str, int | None] = {}
         for name_node, item in node.value:
@@ -161,7 +166,7 @@ class Walk:
                 self._add_fault(node, _joined(prefix, setting.name), "this key is needed, it has no default")
         return values
 
-    def _value(self, node: Node, kind: _Kind, key: str) -> object:
+    def _value(self, node: Node, kind: Kind, key: str) -> object:
         if kind.nullable and _is_null(node):
             return None
         if kind.section:
@@ -170,7 +175,7 @@ class Walk:
             return self._items(node, kind.item, key)
         return self._parsed(node, kind, key) if kind.reads_itself else self._leaf(node, kind, key)
 
-    def _items(self, node: Node, kind: _Kind, key: str) -> list[object]:
+    def _items(self, node: Node, kind: Kind, key: str) -> list[object]:
         if not isinstance(node, SequenceNode):
             self._add_fault(node, key, f"expected a list, got {_seen(node)}")
             return []
@@ -178,14 +183,14 @@ class Walk:
         self.lines.update((place, _line(item)) for place, item in items.items())
         return [self._value(item, kind, place) for place, item in items.items()]
 
-    def _parsed(self, node: Node, kind: _Kind, key: str) -> object:
+    def _parsed(self, node: Node, kind: Kind, key: str) -> object:
         try:
             return kind.bare.parse(_meant(node))
         except ValueError as error:
             self._add_fault(node, key, str(error))
             return None
 
-    def _leaf(self, node: Node, kind: _Kind, key: str) -> object:
+    def _leaf(self, node: Node, kind: Kind, key: str) -> object:
         if not isinstance(node, ScalarNode):
             shape = shape_of(kind.bare)
             self._add_fault(node, key, f"expected {shape.noun}{shape.examples}, got {_seen(node)}")
@@ -215,11 +220,11 @@ def build(section: type, values: dict[str, Any]) -> Any:
 
 
 def _all_built(section: type, values: dict[str, Any], *, in_part: bool = False) -> dict[str, Any]:
-    kinds = _kinds_of(section)
+    kinds = kinds_of(section)
     return {name: _built(value, kinds[name], in_part=in_part) for name, value in values.items()}
 
 
-def _built(value: Any, kind: _Kind, *, in_part: bool = False) -> Any:
+def _built(value: Any, kind: Kind, *, in_part: bool = False) -> Any:
     if isinstance(value, dict):
         # A section of an overlay is one as well: what is not written there stays as it is elsewhere.
         if in_part or kind.is_overlay:

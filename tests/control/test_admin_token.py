@@ -9,7 +9,7 @@ import pytest
 import structlog.testing
 from support.sidecar import Clock
 
-from proxy.control.admin_token import MadeToken, TokenFile, places, read
+from proxy.control.admin_token import MadeToken, TokenFile, read
 from proxy.control.config import ConfigError
 
 TOKEN = "0123456789abcdef"
@@ -111,13 +111,6 @@ def test_each_process_has_its_own_and_takes_only_that_away(tmp_path: Path, runti
     second.remove()
     other.remove()
     assert list(path.parent.iterdir()) == []
-
-
-@pytest.mark.parametrize("runtime_dir", ["", "relative", None])
-def test_without_a_runtime_directory_it_is_in_the_temporary_one(runtime_dir: str | None) -> None:
-    environ = {} if runtime_dir is None else {"XDG_RUNTIME_DIR": runtime_dir}
-    expected = Path(tempfile.gettempdir(), "breaker-proxy", "admin-3129.token")
-    assert list(places(3129, environ)) == [expected]
 
 
 @pytest.mark.parametrize("kind", ["writable by others", "link", "file", "missing"])

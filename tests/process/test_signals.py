@@ -161,6 +161,54 @@ def test_before_it_listens_there_is_nothing_to_drain(ending: signal.Signals, tmp
         assert process.returncode == 0
 
 
+@contextmanager
+def importing(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A process that is still importing what a proxy needs, and what it opens there and waits to read."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    # It is found in place of the real one, which it then loads.
+    (tmp_path / "uvloop.py").write_text(
+        f"open({str(gate)!r}).read()\n"
+        "import sys\n"
+        "sys.path.remove(__file__.rpartition('/')[0])\n"
+        "del sys.modules['uvloop']\n"
+        "import uvloop\n"
+    )
+    path = os.pathsep.join([str(tmp_path), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    listen = {"BREAKER_PROXY_LISTEN_PROXY": "127.0.0.1:0", "BREAKER_PROXY_LISTEN_ADMIN": "127.0.0.1:0"}
+    with subprocess.Popen(
+        [*PROGRAM, "run"],
+        cwd=ROOT,
+        env=environment(PYTHONPATH=path, **listen),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        try:
+            yield process, gate
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_signal_while_it_still_imports_ends_it_in_order(ending: signal.Signals, tmp_path: Path) -> None:
+    with importing(tmp_path) as (process, gate), gate.open("w"):
+        process.send_signal(ending)
+        said, _ = process.communicate(timeout=PATIENCE_S)
+    assert (said, process.returncode) == (b"", 0)
+
+
+def test_a_reload_while_it_still_imports_does_not_end_it(tmp_path: Path) -> None:
+    with importing(tmp_path) as (process, gate):
+        with gate.open("w"):
+            process.send_signal(signal.SIGHUP)
+        assert process.stdout is not None
+        assert b'"event":"started"' in process.stdout.readline().replace(b": ", b":")
+        process.send_signal(signal.SIGTERM)
+        rest, _ = process.communicate(timeout=PATIENCE_S)
+    assert b"stopped" in rest
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_signal_at_the_very_end_changes_nothing(ending: signal.Signals) -> None:
     """Whoever is impatient does not make a fault of an orderly end."""
