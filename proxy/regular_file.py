@@ -19,7 +19,10 @@ def read(path: str | os.PathLike[str], most_bytes: int, flags: int = 0) -> tuple
         OSError: it cannot be read.
         ValueError: it is no regular file, or larger; or the path cannot be one.
     """
-    # Without O_NONBLOCK it would hang at a pipe that nobody writes to.
+    # Not even opened: whoever waits to write to it would write to nobody, and another reader get nothing.
+    if stat.S_ISFIFO(os.stat(path).st_mode):  # noqa: PTH116 -- as the opener below, it takes what open(2) takes
+        raise ValueError("it is not a regular file")
+    # Without O_NONBLOCK it would hang at one that has come here since then.
     flags |= os.O_NONBLOCK
     with open(path, "rb", opener=lambda name, usual: os.open(name, usual | flags)) as file:
         status = os.fstat(file.fileno())

@@ -42,6 +42,21 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.M
         regular_file.read("a\0b", 10)
 
 
+def test_a_pipe_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    def open_(name: str, *arguments: int) -> int:
+        opened.append(name)
+        return os_open(name, *arguments)
+
+    os_open = os.open
+    monkeypatch.setattr(os, "open", open_)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="not a regular file"):
+        regular_file.read(tmp_path / "pipe", 10)
+    assert opened == []
+
+
 def test_a_link_is_followed_unless_it_is_told_not_to(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x")
     (tmp_path / "link").symlink_to("file")
