@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from proxy.control import page
+from proxy.control.admin_connections import finish_head
 from proxy.control.api import ROOT, Api
 from proxy.control.metrics import Metrics
 from proxy.control.problems import as_documents
@@ -100,9 +101,6 @@ def application(
 
 
 async def _finish_head(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.setdefault("Cache-Control", "no-store")
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    # No page of another origin may take it in as a script or an image, whose errors would tell something.
-    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    finish_head(response)
     # aiohttp has put its version and Python's there by now.
     response.headers.popall("Server", None)

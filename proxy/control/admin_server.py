@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
+from proxy.control.admin_connections import AdminRunner
 from proxy.control.admin_token import MadeToken, TokenFile
 from proxy.control.trust import Trust
 from proxy.core.policy import Admin, Endpoint
@@ -39,9 +40,7 @@ class AdminServer:
         environ: Mapping[str, str],
     ) -> None:
         self._endpoint = endpoint
-        self._runner = web.AppRunner(
-            application, handle_signals=False, access_log=None, shutdown_timeout=_LEFTOVERS_S
-        )
+        self._runner = AdminRunner(application, handle_signals=False, shutdown_timeout=_LEFTOVERS_S)
         self._trust = trust
         self._on_trust = on_trust
         self._clock = clock

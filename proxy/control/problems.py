@@ -20,6 +20,7 @@ _REASONS = {
     413: ("content_too_large", "the content of a request is a few hundred bytes"),
 }
 _NOT_UNDERSTOOD = ("bad_request", "the request cannot be understood")
+_INTERNAL_ERROR = ("internal_error", "a fault of the proxy itself: see its log")
 
 
 class ProblemView(msgspec.Struct, kw_only=True, frozen=True):
@@ -65,6 +66,12 @@ class Problem(Exception):
         return web.Response(status=self.status, body=msgspec.json.encode(view) + b"\n", headers=headers)
 
 
+def of_status(status: int, headers: Mapping[str, str] | None = None) -> Problem:
+    """What is said of a status for which nothing more is known."""
+    known = _INTERNAL_ERROR if status == HTTPStatus.INTERNAL_SERVER_ERROR else _NOT_UNDERSTOOD
+    return Problem(status, *_REASONS.get(status, known), headers)
+
+
 @web.middleware
 async def as_documents(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Makes a problem document of every refusal, aiohttp's own included, and of every fault of ours."""
@@ -73,18 +80,17 @@ async def as_documents(request: web.Request, handler: Handler) -> web.StreamResp
     except Problem as problem:
         return problem.answer()
     except web.HTTPException as error:
-        reason, detail = _REASONS.get(error.status, _NOT_UNDERSTOOD)
         allowed = error.headers.get("Allow")
-        return Problem(error.status, reason, detail, {"Allow": allowed} if allowed else None).answer()
+        return of_status(error.status, {"Allow": allowed} if allowed else None).answer()
     except ConnectionError:
         # The caller has left before all of its request was here: nobody is there to be answered.
-        return Problem(400, *_NOT_UNDERSTOOD).answer()
+        return of_status(400).answer()
     except Exception as error:  # noqa: BLE001 -- the one place where a bug of ours becomes an answer
         _tell(request, error)
         if request.writer.output_size and request.transport is not None:
             # An answer has begun, and can only be cut.
             request.transport.abort()
-        return Problem(500, "internal_error", "a fault of the proxy itself: see its log").answer()
+        return of_status(500).answer()
 
 
 def _tell(request: web.Request, error: Exception) -> None:
