@@ -168,6 +168,7 @@ class Exchange:
         dns_s, connect_s, tls_s, head_s: how long each phase took, None where there was none.
         upstream_s: for how long the upstream has owed so far, in seconds, up to the last change of who owes;
             in a tunnel without the time that connecting took.
+        own_s: for how long nobody was waited for, in seconds, up to the last wait.
         unread_s: for how long the client has read nothing at a time, at most. Meanwhile the upstream was not
             read either, so that its end is noticed only afterwards.
         upstream_took_at: when the upstream last took content.
@@ -202,6 +203,7 @@ class Exchange:
     deadline: float = FOREVER
     ends_at: float = FOREVER
     upstream_s: float = 0.0
+    own_s: float = 0.0
     unread_s: float = 0.0
     upstream_took_at: float = -FOREVER
     lease_at: float = FOREVER
@@ -211,7 +213,7 @@ class Exchange:
     def __init__(self, entry: Entry, method: str, started: float) -> None:
         self.entry = entry
         self.method = method
-        self.started = started
+        self.started = self.owed_since = started
 
     def __repr__(self) -> str:
         target = "nowhere" if self.target is None else self.target.host_port
@@ -223,6 +225,8 @@ class Exchange:
             self._keep_facts()
         if self.awaited.upstream_owes:
             self.upstream_s += now - self.owed_since
+        elif self.awaited is _NOTHING:
+            self.own_s += now - self.owed_since
         elif self.awaited is _CLIENT_WINDOW:
             self.unread_s = max(self.unread_s, now - self.owed_since)
         self.owed_since = now
@@ -273,6 +277,10 @@ class Exchange:
     def total_upstream_s(self, now: float) -> float:
         """For how long the upstream has owed the next move, all waits together."""
         return self.upstream_s + self.upstream_owed_s(now)
+
+    def total_own_s(self, now: float) -> float:
+        """For how long nobody was waited for: what the exchange has taken by the proxy's own doing."""
+        return self.own_s + (now - self.owed_since if self.awaited is _NOTHING else 0.0)
 
     def upstream_owed_s(self, now: float) -> float:
         """For how long the upstream has owed the next move; 0 if another side owes it."""

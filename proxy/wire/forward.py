@@ -80,18 +80,9 @@ class _Relay:
     """One exchange: the request on its way up, the response on its way down."""
 
     __slots__ = (
-        "_by",
-        "_call",
-        "_expects_continue",
-        "_first",
-        "_heads",
-        "_is_draining",
-        "_more",
-        "_sent",
-        "_silence_s",
-        "_upstream",
-        "_whole",
-    )
+        "_by", "_call", "_expects_continue", "_first", "_heads", "_is_draining", "_more", "_sent",
+        "_silence_s", "_upstream", "_whole",
+    )  # fmt: skip
 
     _upstream: UpstreamConnection
 
@@ -251,6 +242,8 @@ class _Relay:
         exchange.ends_by_close = body.framing is _CLOSE
         out = self._heads.response(head, body, keep=keep)
         if response.complete:
+            # The rest is our own doing.
+            exchange.wait_over(now)
             self._answer(out + self._end(piece, body))
         else:
             self._answer(out + _framed(piece, body))
@@ -262,6 +255,7 @@ class _Relay:
         if call.client.writing_paused:
             # The next answer on this connection must not pile up behind one that is not read.
             await self._drain()
+            now = by.clock()
         exchange.wait_over(now)
         if keep:
             return KEEP

@@ -112,7 +112,9 @@ async def test_head_is_get_without_content(path: str) -> None:
         answer, got = await client.head(path), await client.get(path)
         assert (answer.status_code, answer.content) == (200, b"")
         assert answer.headers["Content-Type"] == got.headers["Content-Type"]
-        assert answer.headers["Content-Length"] == got.headers["Content-Length"]
+        # The process' own metrics move from one request to the next, by some digits.
+        may_differ = 50 if path == "/metrics" else 0
+        assert abs(int(answer.headers["Content-Length"]) - int(got.headers["Content-Length"])) <= may_differ
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,18 @@
 
 import prometheus_client
 import pytest
+from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from support.circuits import BY_PATH, Rig, policy
 from support.exchanges import ended
-from support.metrics import families, flat, metrics_of, nonzero, samples
+from support.metrics import families, flat, metrics_of, nonzero, own, samples
 
 from proxy import __version__
-from proxy.control.metrics import Metrics
+from proxy.control.metrics import Metrics, Snapshot
 from proxy.core import errors
 from proxy.core.answers import Lookup
-from proxy.core.exchange import Entry, Source
+from proxy.core.exchange import Awaited, Entry, Source
 from proxy.core.outcome import FailureKind
 from proxy.core.refusals import REJECTION_REASONS
 from proxy.core.states import Condition
@@ -25,6 +26,25 @@ PROMETHEUS = (
     "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
 )
 OPENMETRICS = "application/openmetrics-text"
+RULES = ("host_denied", "port_denied", "sni_denied")
+DENIALS = (
+    *RULES,
+    "address_denied",
+    "authentication_required",
+    "bad_request",
+    "ca_not_trusted",
+    "client_timeout",
+    "client_tls_failed",
+    "head_too_large",
+    "local_limit",
+    "misdirected_request",
+    "no_route",
+    "not_a_proxy_request",
+    "proxy_loop_detected",
+    "target_too_long",
+    "unknown_coding",
+    "unknown_version",
+)
 
 
 def opened(host: str = "a:80") -> Rig:
@@ -130,6 +150,32 @@ def test_the_time_of_a_request_falls_into_its_bucket() -> None:
     assert found["request_seconds_sum{entry=forward}"] == pytest.approx(61.311)
 
 
+def test_what_nobody_else_was_waited_for_is_the_proxys_own_time() -> None:
+    metrics = metrics_of()
+    exchange = ended(Entry.FORWARD, "GET", 1.0, status=200)
+    exchange.wait_for(Awaited.RESPONSE_HEAD, 30.0, 1.0003)
+    exchange.wait_over(7.0)
+    metrics.observe(exchange, 7.0004)
+    found = samples(metrics)
+    assert found["overhead_seconds_bucket{le=0.0005}"] == 0
+    assert found["overhead_seconds_bucket{le=0.001}"] == 1
+    assert found["overhead_seconds_sum"] == pytest.approx(0.0007)
+
+
+@pytest.mark.parametrize(("entry", "timed"), [(Entry.FORWARD, 1), (Entry.REVERSE, 1), (Entry.TUNNEL, 0)])
+def test_all_that_an_upstream_kept_waiting_is_its_total(entry: Entry, timed: int) -> None:
+    metrics = metrics_of()
+    exchange = ended(entry, "GET", 1.0, status=200, head_s=2.0)
+    exchange.wait_for(Awaited.CONNECTION, 30.0, 1.5)
+    exchange.wait_for(Awaited.REQUEST_CONTENT, 30.0, 1.75)
+    exchange.wait_for(Awaited.RESPONSE_HEAD, 30.0, 5.75)
+    exchange.wait_for(Awaited.RESPONSE_CONTENT, 30.0, 6.0)
+    metrics.observe(exchange, 16.0)
+    found = samples(metrics)
+    assert found["upstream_phase_seconds_count{phase=total}"] == timed
+    assert found["upstream_phase_seconds_sum{phase=total}"] == 10.5 * timed
+
+
 PHASES = {"dns_s": 0.006, "connect_s": 0.03, "tls_s": 0.2, "head_s": 61.0}
 
 
@@ -158,7 +204,7 @@ def test_a_phase_that_there_was_not_is_not_timed() -> None:
     metrics.observe(ended(Entry.FORWARD, "GET", 0.0, status=503), 1.0)
     found = nonzero(samples(metrics), "upstream_phase_seconds_count")
     assert found == {
-        f"upstream_phase_seconds_count{{phase={phase}}}": 1 for phase in ("dns", "connect", "head")
+        f"upstream_phase_seconds_count{{phase={phase}}}": 1 for phase in ("dns", "connect", "head", "total")
     }
 
 
@@ -211,12 +257,16 @@ def test_gauges_are_read_at_each_scrape() -> None:
 
 def test_all_known_series_are_there_before_the_first_request() -> None:
     found = samples(metrics_of())
-    timed = ("request_seconds", "upstream_phase_seconds")
+    timed = ("overhead_seconds", "request_seconds", "upstream_phase_seconds")
     zero = {name for name, value in found.items() if value == 0 and not name.startswith(timed)}
     counts = {name for name in found if name.startswith(timed) and "_count" in name}
     assert counts == {
         *(f"request_seconds_count{{entry={entry}}}" for entry in ("forward", "reverse", "intercepted")),
-        *(f"upstream_phase_seconds_count{{phase={phase}}}" for phase in ("dns", "connect", "tls", "head")),
+        *(
+            f"upstream_phase_seconds_count{{phase={phase}}}"
+            for phase in ("dns", "connect", "tls", "head", "total")
+        ),
+        "overhead_seconds_count",
     }
     assert zero == {
         *(
@@ -239,6 +289,8 @@ def test_all_known_series_are_there_before_the_first_request() -> None:
         *(f"transitions_total{{to_state={state}}}" for state in ("closed", "half_open", "open")),
         *(f"circuits{{state={condition.value}}}" for condition in Condition),
         *(f"dns_lookups_total{{result={result.value}}}" for result in Lookup),
+        *(f"denied_total{{enforced=true,reason={reason}}}" for reason in DENIALS),
+        *(f"denied_total{{enforced=false,reason={reason}}}" for reason in RULES),
         "bytes_total{direction=request}",
         "bytes_total{direction=response}",
         "circuit_evictions_total",
@@ -262,10 +314,11 @@ def test_openmetrics_for_who_asks(accept: str) -> None:
     content, content_type = metrics.render(accept)
     assert content_type.startswith("application/openmetrics-text; version=1.0.0; charset=utf-8")
     parsed = list(parse_openmetrics(content.decode()))  # type: ignore[no-untyped-call]  # it has no types
-    assert flat(parsed) == samples(metrics)
-    units = {family.name: family.unit for family in parsed if family.unit}
+    assert flat(own(parsed)) == samples(metrics)
+    units = {family.name: family.unit for family in own(parsed) if family.unit}
     assert units == {
         "breaker_proxy_bytes": "bytes",
+        "breaker_proxy_overhead_seconds": "seconds",
         "breaker_proxy_request_seconds": "seconds",
         "breaker_proxy_upstream_phase_seconds": "seconds",
         "breaker_proxy_circuit_open_seconds": "seconds",
@@ -295,6 +348,11 @@ def test_text_for_everybody_else(accept: str | None) -> None:
     assert list(parse_text(content.decode()))
 
 
+def families_of(snapshot: Snapshot) -> list[Metric]:
+    content, _ = snapshot.render(None)
+    return own(parse_text(content.decode()))
+
+
 def test_names_and_help_follow_the_conventions() -> None:
     for family in families(metrics_of(opened().circuits)):
         assert family.name.startswith("breaker_proxy_")
@@ -320,13 +378,22 @@ def test_a_snapshot_does_not_change() -> None:
     rig = opened()
     metrics = metrics_of(rig.circuits)
     snapshot = metrics.snapshot()
-    before = snapshot.render(None)
+    before = families_of(snapshot)
     metrics.observe(ended(Entry.FORWARD, "GET", 0.0, status=200), 1.0)
     assert rig.refusal(1.0, "a:80")
     assert rig.passes(31.0, "a:80")
     rig.succeed(1, 31.0, "b:80")
-    assert snapshot.render(None) == before
-    assert metrics.render(None) != before
+    assert families_of(snapshot) == before
+    assert families(metrics) != before
+
+
+@pytest.mark.parametrize("accept", [None, OPENMETRICS])
+def test_the_process_is_told_by_the_usual_names(accept: str | None) -> None:
+    content, _ = metrics_of().render(accept)
+    found = flat(parse_text(content.decode()))
+    assert found["process_start_time_seconds"] > 1e9
+    for name in ("process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"):
+        assert found[name] > 0
 
 
 def test_instances_share_nothing() -> None:

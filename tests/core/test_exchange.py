@@ -150,6 +150,20 @@ def test_a_new_exchange_knows_nothing() -> None:
     assert exchange.ends_at == FOREVER
 
 
+def test_while_nobody_is_waited_for_the_time_is_our_own() -> None:
+    exchange = begun()
+    assert exchange.total_own_s(100.5) == 0.5
+    exchange.wait_for(Awaited.ADDRESS, 5.0, now=101.0)
+    assert exchange.total_own_s(103.0) == 1.0
+    exchange.wait_for(Awaited.CONNECTION, 5.0, now=103.0)
+    exchange.wait_over(104.0)
+    assert exchange.total_own_s(104.25) == 1.25
+    exchange.wait_for(Awaited.CLIENT_WINDOW, 5.0, now=104.5)
+    exchange.wait_over(110.0)
+    exchange.wait_over(111.0)
+    assert exchange.total_own_s(111.0) == 2.5
+
+
 def test_each_wait_has_a_deadline_of_its_own() -> None:
     exchange = begun()
     exchange.wait_for(Awaited.CONNECTION, 5.0, now=101.0)

@@ -33,9 +33,14 @@ def metrics_of(
 
 
 def families(metrics: Metrics) -> list[Metric]:
-    """All families, as Prometheus reads them."""
+    """All families but those on the process, which never stand still, as Prometheus reads them."""
     content, _ = metrics.render(None)
-    return list(parse_text(content.decode()))
+    return own(parse_text(content.decode()))
+
+
+def own(parsed: Iterable[Metric]) -> list[Metric]:
+    """Those that are the product's own."""
+    return [family for family in parsed if not family.name.startswith("process_")]
 
 
 def samples(metrics: Metrics) -> Samples:

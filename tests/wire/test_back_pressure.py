@@ -185,6 +185,21 @@ async def test_a_client_that_reads_slowly_and_without_a_pause_is_not_cut(start: 
     assert str((await proxy.report()).outcome) == "success"
 
 
+async def test_what_a_client_takes_to_read_an_answer_is_not_our_own_time(start: Start) -> None:
+    proxy = await start()
+    size = 60_000  # it comes in one read
+    async with ScriptedUpstream([Expect(), Send(_length(size) + b"x" * size)]) as upstream:
+        async with await NarrowClient.connect_to(proxy) as client:
+            await client.send(get(f"http://{upstream.authority}/"))
+            await until(lambda: client.other_end.writing_paused)
+            await turns()
+            proxy.clock.now += 7
+            client.read_on()
+            assert len((await client.answer()).content) == size
+    exchange = await proxy.report()
+    assert exchange.total_own_s(proxy.clock.now) == 0
+
+
 async def test_content_that_has_all_come_waits_for_an_upstream_that_does_not_read(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -333,3 +333,18 @@ async def test_pipelined_requests_are_answered_in_order(start: Start) -> None:
         await client.send(get(f"http://{upstream.authority}/") * 3)
         assert [(await client.answer()).content for _ in range(3)] == [b"0", b"1", b"2"]
         assert len(upstream.connections) == 1
+
+
+async def test_what_the_upstream_takes_is_not_our_own_time(start: Start) -> None:
+    proxy = await start()
+    answers = asyncio.Event()
+    async with ScriptedUpstream([Expect(), Wait(answers), Send(OK)]) as upstream:
+        async with await Client.connect(proxy.port) as client:
+            await client.send(get(f"http://{upstream.authority}/"))
+            await (await upstream.connection(0)).until(b"\r\n\r\n")
+            proxy.clock.now += 5
+            answers.set()
+            await client.answer()
+    exchange = await proxy.report()
+    assert exchange.total_upstream_s(proxy.clock.now) == 5
+    assert exchange.total_own_s(proxy.clock.now) == 0
