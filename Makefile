@@ -9,7 +9,7 @@ WIRE := tests/wire tests/faults tests/fuzz tests/process tests/scale
 WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check format test test-system fuzz mutants bench-core bench-forward bench-https bench-leaves bench-memory isolation errors classes descriptions pictures clean
+.PHONY: help run demo check format test test-system fuzz mutants bench-core bench-forward bench-https bench-leaves bench-memory isolation errors classes descriptions pictures monitoring clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,10 @@ $(VENV)/.isolation: pyproject.toml | $(BIN)/python
 	$(PIP) install --editable '.[intercept]' --group isolation
 	@touch $@
 
+$(VENV)/.monitoring: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable . --group monitoring
+	@touch $@
+
 $(VENV)/.system: pyproject.toml | $(BIN)/python
 	$(PIP) install --editable . --group system
 	@touch $@
@@ -64,7 +68,7 @@ test: $(VENV)/.dev ## all tests that need only Python, with 100 % branch coverag
 	$(BIN)/python -m pytest $(WIRE) --numprocesses=$(WORKERS) --dist=worksteal $(ARGS)
 	$(BIN)/python -m pytest tests --ignore=tests/core --ignore=tests/system $(WIRE:%=--ignore=%) $(ARGS)
 
-test-system: $(VENV)/.dev $(VENV)/.isolation $(VENV)/.system ## tests with real servers and clients in other languages (installs them)
+test-system: $(VENV)/.dev $(VENV)/.isolation $(VENV)/.monitoring $(VENV)/.system ## tests with real servers and clients in other languages (installs them)
 	tests/system/install
 	$(BIN)/python -m pytest tests/system $(ARGS)
 
@@ -105,6 +109,10 @@ descriptions: $(VENV)/.run ## bring the comments of config.example.yaml into the
 pictures: $(VENV)/.run ## draw the pictures of docs/circuits.md and docs/https.md anew
 	$(BIN)/python docs/draw.py
 	$(BIN)/python docs/sequences.py
+
+monitoring: $(VENV)/.monitoring ## make the dashboard for Grafana and the PrometheusRule anew, from their sources in deploy/
+	$(BIN)/python deploy/grafana/dashboard.py
+	$(BIN)/python deploy/prometheus/prometheusrule.py
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache tests/system/node/node_modules
