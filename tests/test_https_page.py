@@ -12,7 +12,6 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import sequences
-import yaml
 from structlog.testing import capture_logs
 from system.test_trust_variables import HEEDED, VARIABLES
 
@@ -34,7 +33,6 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGE = (DOCS / "https.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```yaml\n(version: 1\n.*?)```", PAGE, re.DOTALL)
-(MANIFEST,) = re.findall(r"<!-- manifest -->\n```yaml\n(.*?)```", PAGE, re.DOTALL)
 
 
 def settings_of(text: str, folder: Path) -> Settings:
@@ -108,38 +106,6 @@ def test_the_first_example_is_as_the_page_explains_it(tmp_path: Path) -> None:
     assert (target.scheme, target.host_port) == ("https", "api.example.com:443")
     silent = EXAMPLES[0].replace("    https: intercept\n    circuit", "    circuit")
     assert Policies(settings_of(silent, tmp_path)).of("hooks.example.com", 443).https is HttpsMode.TUNNEL
-
-
-def test_the_manifest_holds_together(tmp_path: Path) -> None:
-    deployment, config = yaml.safe_load_all(MANIFEST)
-    settings = settings_of(config["data"]["config.yaml"], tmp_path)
-    pod = deployment["spec"]["template"]["spec"]
-    (sidecar,), (dispatcher,) = pod["initContainers"], pod["containers"]
-    volumes = {volume["name"] for volume in pod["volumes"]}
-    at = {mount["mountPath"]: mount for mount in sidecar["volumeMounts"]}
-    private, shared = settings.intercept.private_directory, settings.intercept.directory
-    assert private is not None
-    assert shared is not None
-    (private_volume,) = (at[str(folder)] for folder in Path(private).parents if str(folder) in at)
-    shared_volume = at[shared]
-    assert {private_volume["name"], shared_volume["name"]} <= volumes
-    # The key is mounted nowhere else, and nobody but the sidecar may write the bundle.
-    (mount,) = dispatcher["volumeMounts"]
-    assert mount["name"] == shared_volume["name"]
-    assert mount["readOnly"] is True
-    files = {f"{mount['mountPath']}/{name}" for name in ("ca.crt", "ca-bundle.crt")}
-    named = {env["value"] for env in dispatcher["env"] if "CERT" in env["name"] or "BUNDLE" in env["name"]}
-    assert named == files
-    assert sidecar["restartPolicy"] == "Always"
-
-
-def test_the_manifest_is_the_sidecars_with_more() -> None:
-    base, _ = yaml.safe_load_all((ROOT / "deploy" / "sidecar.yaml").read_text(encoding="utf-8"))
-    shown, _ = yaml.safe_load_all(MANIFEST)
-    (of_base,), (of_shown,) = (each["spec"]["template"]["spec"]["initContainers"] for each in (base, shown))
-    assert of_shown["image"] == of_base["image"]
-    assert of_shown["args"] == of_base["args"]
-    assert of_shown["securityContext"].items() <= of_base["securityContext"].items()
 
 
 # What it quotes.
