@@ -9,7 +9,7 @@ WIRE := tests/wire tests/faults tests/fuzz tests/process tests/scale
 WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check format test test-system fuzz mutants bench-core bench-forward bench-https bench-leaves bench-memory isolation errors classes descriptions pictures monitoring clean
+.PHONY: help run demo check format test test-system fuzz mutants bench-core bench-forward bench-https bench-leaves bench-memory isolation errors classes descriptions pictures monitoring test-image lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,10 @@ $(VENV)/.system: pyproject.toml | $(BIN)/python
 	$(PIP) install --editable . --group system
 	@touch $@
 
+$(VENV)/.lock: pyproject.toml | $(BIN)/python
+	$(PIP) install --group lock
+	@touch $@
+
 run: $(VENV)/.run ## start the proxy with config.example.yaml (ARGS="--egress any" for more options)
 	@$(BIN)/breaker-proxy run --config config.example.yaml $(ARGS)
 
@@ -66,11 +70,18 @@ test: $(VENV)/.dev ## all tests that need only Python, with 100 % branch coverag
 	$(BIN)/coverage run -m pytest tests/core $(ARGS)
 	$(BIN)/coverage report --include='proxy/core/*' --fail-under=100 --show-missing
 	$(BIN)/python -m pytest $(WIRE) --numprocesses=$(WORKERS) --dist=worksteal $(ARGS)
-	$(BIN)/python -m pytest tests --ignore=tests/core --ignore=tests/system $(WIRE:%=--ignore=%) $(ARGS)
+	$(BIN)/python -m pytest tests --ignore=tests/core --ignore=tests/system --ignore=tests/image $(WIRE:%=--ignore=%) $(ARGS)
 
 test-system: $(VENV)/.dev $(VENV)/.isolation $(VENV)/.monitoring $(VENV)/.system ## tests with real servers and clients in other languages (installs them)
 	tests/system/install
 	$(BIN)/python -m pytest tests/system $(ARGS)
+
+test-image: $(VENV)/.dev ## build the container image and run it; needs root, and Debian's packages (installs them)
+	tests/image/install
+	$(BIN)/python -m pytest tests/image --timeout 300 $(ARGS)
+
+lock: $(VENV)/.lock ## write what the image is made of anew, after a change of pyproject.toml (ARGS=--upgrade for new versions)
+	deploy/image/lock $(BIN)/uv $(ARGS)
 
 fuzz: $(VENV)/.dev ## mutated conversations against a strict parser, 10 minutes each way (ARGS="--fuzz-seconds 60")
 	$(BIN)/python -m pytest tests/fuzz -k mutated --fuzz-seconds 600 $(ARGS)

@@ -31,6 +31,7 @@ MAY_IMPORT = {
     # What a proxy does, they learn from its answers; only where it is, from its configuration.
     "commands": {"", "core", "control", "regular_file"},
     "demo": {"", "core", "control", "app"},
+    "livez": set(),
     "__main__": {"cli"},
     "__init__": set(),
 }
