@@ -92,11 +92,6 @@ def test_every_way_to_rule_over_server_names_is_named(rules: SniRules) -> None:
     assert f"`{rules.value}`" in PAGE.partition("\n## SNI\n")[2].partition("\n## ")[0]
 
 
-@pytest.mark.parametrize("text", EXAMPLES)
-def test_every_example_loads(tmp_path: Path, text: str) -> None:
-    settings_of(text, tmp_path)
-
-
 def test_the_first_example_is_as_the_page_explains_it(tmp_path: Path) -> None:
     policies = Policies(settings_of(EXAMPLES[0], tmp_path))
     assert policies.of("api.example.com", 443).https is HttpsMode.INTERCEPT

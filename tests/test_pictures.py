@@ -126,13 +126,6 @@ def test_every_kind_of_failure_is_named(kind: FailureKind) -> None:
     assert f"`{kind.value}`" in PAGE
 
 
-@pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
-def test_every_example_loads(block: str, tmp_path: Path) -> None:
-    file = tmp_path / "config.yaml"
-    file.write_text(block, encoding="utf-8")
-    load(file, {}, {})
-
-
 def test_the_table_of_openings_is_what_the_engine_computes() -> None:
     policy, level, computed = CircuitPolicy(), 0, []
     while (above := raised(policy, level)) != level:

@@ -170,6 +170,15 @@ KINDS = {
         expects=True,
     ),
 }
+# Those that by themselves send again what was refused with 503, when that says; most have to be told to.
+RETRYING = {
+    "curl": _curl("--retry", "3"),
+    "requests": _python("requests-retrying"),
+    "urllib3": _python("urllib3"),
+    "undici": _undici("retry"),
+}
+# It does as the others of Python's do, and has no other tests.
+URLLIB = _python("urllib")
 # For https:// each of them once: some are here twice for http:// alone.
 HTTPS = [name for name in KINDS if name not in {"curl-tunnel", "undici-forward"}]
 # With CONNECT, where it is https://.

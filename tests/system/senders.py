@@ -2,15 +2,18 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
-from support.process import PATIENCE_S, get
+from celery import Celery
+from support.process import PATIENCE_S, get, until
 from support.redis import redis
 from support.servers import serving
 from system.adapters import HERE, environment
@@ -58,12 +61,12 @@ class Sender:
 
 
 @contextmanager
-def _bullmq(proxy: str, receivers: Mapping[str, str], folder: Path) -> Iterator[Send]:
+def _bullmq(way: str, proxy: str, receivers: Mapping[str, str], folder: Path) -> Iterator[Send]:
     taken = 0
     with (
         redis(folder) as (_, path),
         subprocess.Popen(
-            ["node", "node/bullmq.mjs", str(path)],
+            ["node", "node/bullmq.mjs", str(path), way],
             cwd=HERE,
             env=environment(proxy),
             stdin=subprocess.PIPE,
@@ -91,6 +94,32 @@ def _bullmq(proxy: str, receivers: Mapping[str, str], folder: Path) -> Iterator[
         assert {state: count for state, count in json.loads(counts).items() if count} == {
             "completed": taken
         }, counts
+
+
+@contextmanager
+def _celery(proxy: str, receivers: Mapping[str, str], folder: Path) -> Iterator[Send]:
+    with redis(folder) as (_, path):
+        broker = f"redis+socket://{path}"
+        command = [sys.executable, "-m", "celery", "--app", "webhooks", "--quiet", "worker"]
+        # Four at a time, and quick to start.
+        command += ["--pool", "threads", "--concurrency", "4", "--loglevel", "INFO"]
+        command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+        environ = environment(proxy) | {"BROKER": broker, "PYTHONPATH": str(HERE / "python")}
+        with (
+            serving(command, folder / "celery.log", environ) as worker,
+            Celery(broker=broker, set_as_current=False) as app,
+            app.connection_for_write() as connection,
+        ):
+            worker.until(lambda: " ready." in worker.said)
+
+            def send(*events: Event) -> None:
+                for event in events:
+                    task = (receivers[event.receiver], asdict(event))
+                    app.send_task("webhooks.deliver", task, connection=connection)
+
+            yield send
+            store = connection.default_channel.client
+            until(lambda: not store.exists("celery", "unacked"), "a task is left")
 
 
 @contextmanager
@@ -166,5 +195,12 @@ def _notified(content: bytes) -> Event:
     return Event(told["receiver"], alert["labels"]["alertname"])
 
 
-BULLMQ = Sender(_bullmq, lambda content: Event(**json.loads(content)))
+def _delivered(content: bytes) -> Event:
+    return Event(**json.loads(content))
+
+
+BULLMQ = Sender(partial(_bullmq, "plain"), _delivered)
+# As docs/dispatchers.md has it, and so Celery.
+BULLMQ_TOLD = Sender(partial(_bullmq, "told"), _delivered)
+CELERY = Sender(_celery, _delivered)
 ALERTMANAGER = Sender(_alertmanager, _notified)

@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 import pytest
 from support.outage import LocalUpstream, Verbatim
 from support.process import CLOSED, OPEN, PATIENCE_S, RunningProxy, until
-from system.senders import ALERTMANAGER, BULLMQ, Event, Sender
+from system.senders import ALERTMANAGER, BULLMQ, CELERY, Event, Sender
 
 HEALTHY = ("one", "two")
 ALL = (*HEALTHY, "sick")
@@ -56,6 +56,7 @@ SILENT = (Receiver.fall_silent, Receiver.speak_again)
 CASES = {
     "bullmq-dead": Case(BULLMQ, *DEAD, "refused"),
     "bullmq-silent": Case(BULLMQ, *SILENT, "abandoned"),
+    "celery-dead": Case(CELERY, *DEAD, "refused"),
     "alertmanager-dead": Case(ALERTMANAGER, *DEAD, "refused"),
     "alertmanager-silent": Case(ALERTMANAGER, *SILENT, "response_timeout", {"head": "500ms"}),
 }

@@ -1,11 +1,11 @@
-// undici: node undici.mjs tunnel | forward | fetch. It tunnels http:// as well unless it is told not to.
+// undici: node undici.mjs tunnel | forward | fetch | retry. It tunnels http:// as well unless it is told not to.
 // fetch is Node's own, which finds the proxy only through a dispatcher of undici's.
-import { EnvHttpProxyAgent, request, setGlobalDispatcher } from "undici";
+import { EnvHttpProxyAgent, RetryAgent, request, setGlobalDispatcher } from "undici";
 import { serve } from "./calls.mjs";
 
 const way = process.argv[2];
-const dispatcher = new EnvHttpProxyAgent({ proxyTunnel: way !== "forward" });
-setGlobalDispatcher(dispatcher);
+const dispatcher = new EnvHttpProxyAgent({ proxyTunnel: way !== "forward" && way !== "retry" });
+setGlobalDispatcher(way === "retry" ? new RetryAgent(dispatcher) : dispatcher);
 
 async function requested(url, { interim, ...options }) {
   const { statusCode: status, headers, body } = await request(url, {

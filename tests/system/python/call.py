@@ -2,15 +2,20 @@
 
 import asyncio
 import json
+import os
 import sys
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import aiohttp
 import httpx
 import requests
+import urllib3
+from requests.adapters import HTTPAdapter
 
 PIECE = 65_537
 
@@ -21,8 +26,9 @@ Call = Callable[[str, str, Content, float], Answer]
 
 
 @contextmanager
-def requests_client() -> Iterator[Call]:
+def requests_client(retries: int | urllib3.Retry = 0) -> Iterator[Call]:
     with requests.Session() as session:
+        session.mount("http://", HTTPAdapter(max_retries=retries))
 
         def call(method: str, url: str, content: Content, patience_s: float) -> Answer:
             try:
@@ -30,6 +36,36 @@ def requests_client() -> Iterator[Call]:
             except requests.Timeout as error:
                 raise TimeoutError from error
             return answer.status_code, dict(answer.headers), answer.content
+
+        yield call
+
+
+def retrying_requests_client() -> AbstractContextManager[Call]:
+    return requests_client(urllib3.Retry(3, status_forcelist=[503]))
+
+
+@contextmanager
+def urllib_client() -> Iterator[Call]:
+    def call(method: str, url: str, content: Content, patience_s: float) -> Answer:
+        request = urllib.request.Request(url, content, method=method)  # noqa: S310 -- a test's own URL
+        try:
+            answer = urllib.request.urlopen(request, timeout=patience_s)  # noqa: S310 -- the same
+        except HTTPError as error:
+            answer = error
+        with answer:
+            return answer.status, dict(answer.headers), answer.read()
+
+    yield call
+
+
+@contextmanager
+def urllib3_client() -> Iterator[Call]:
+    # It reads no variables.
+    with urllib3.ProxyManager(os.environ["http_proxy"]) as pool:
+
+        def call(method: str, url: str, content: Content, patience_s: float) -> Answer:
+            answer = pool.request(method, url, body=content, timeout=patience_s)
+            return answer.status, dict(answer.headers), answer.data
 
         yield call
 
@@ -74,6 +110,9 @@ def aiohttp_client() -> Iterator[Call]:
 
 CLIENTS: dict[str, Callable[[], AbstractContextManager[Call]]] = {
     "requests": requests_client,
+    "requests-retrying": retrying_requests_client,
+    "urllib": urllib_client,
+    "urllib3": urllib3_client,
     "httpx": httpx_client,
     "aiohttp": aiohttp_client,
 }
