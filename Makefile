@@ -9,7 +9,7 @@ WIRE := tests/wire tests/faults tests/fuzz tests/process tests/scale
 WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check format test test-system fuzz mutants bench-core bench-forward bench-https bench-leaves bench-memory isolation errors classes descriptions pictures monitoring test-image lock clean
+.PHONY: help run demo check format test test-system fuzz mutants bench-core bench-forward bench-https bench-leaves bench-memory isolation errors classes descriptions pictures page-pictures monitoring test-image lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -124,6 +124,10 @@ pictures: $(VENV)/.run ## draw the pictures of docs/circuits.md and docs/https.m
 monitoring: $(VENV)/.monitoring ## make the dashboard for Grafana and the PrometheusRule anew, from their sources in deploy/
 	$(BIN)/python deploy/grafana/dashboard.py
 	$(BIN)/python deploy/prometheus/prometheusrule.py
+
+page-pictures: $(VENV)/.dev $(VENV)/.system ## take the pictures of docs/page.md anew (root, five minutes; look at them)
+	tests/system/debian chromium=chromium pngquant=pngquant
+	cd tests && PYTHONPATH=.. ../$(BIN)/python -m system.page.pictures $(ARGS)
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache tests/system/node/node_modules
