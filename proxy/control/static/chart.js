@@ -55,8 +55,9 @@ export class Chart {
         x: { time: true, range: () => [now() / 1000 - SPAN_S, now() / 1000] },
         y: { range: (/** @type {any} */ _plot, /** @type {number} */ _low, /** @type {number} */ high) => [0, Math.max(1, (high || 0) * 1.1)] },
       },
+      // Whole minutes, as the labels tell no seconds.
       axes: [
-        { ...axis, size: 22, space: 70, grid: { show: false }, values: (/** @type {any} */ _plot, /** @type {number[]} */ at) => at.map((each) => TIME.format(each * 1000)) },
+        { ...axis, size: 22, space: 70, incrs: [60, 120, 300], grid: { show: false }, values: (/** @type {any} */ _plot, /** @type {number[]} */ at) => at.map((each) => TIME.format(each * 1000)) },
         { ...axis, size: 40, space: 26, values: (/** @type {any} */ _plot, /** @type {number[]} */ at) => at.map(rate) },
       ],
       series: [{}, ...LINES.map(({ name, dash }) => ({ stroke: colorOf(name), width: 1.75, dash, points: { show: false } }))],

@@ -11,7 +11,7 @@ from support.outage import LocalUpstream
 from support.process import RunningProxy
 from system.page.calling import HASTY, AdminClient, call, trip
 from system.page.chromium import Visitor
-from system.page.live_page import LivePage
+from system.page.live_page import COLUMNS, LivePage
 
 # As long as names of hosts are.
 LONG = ".".join(["a-name-that-goes-on-and-on"] * 5) + ".example.com:8443"
@@ -85,6 +85,14 @@ def test_nothing_has_to_be_scrolled_to_sideways(browser: Browser, width: int) ->
             assert_reachable(live, live.dialog.get_by_label(name))
         for name in ("Confirm", "Cancel"):
             assert_reachable(live, live.button(name))
+
+
+@pytest.mark.parametrize("width", [1024, 1280, 1440])
+def test_a_desktop_shows_every_column(browser: Browser, width: int) -> None:
+    with several_states(browser, viewport={"width": width, "height": 800}) as (live, key):
+        for column in COLUMNS:
+            expect(live.table.get_by_role("columnheader", name=column, exact=True)).to_be_in_viewport(ratio=1)
+            expect(live.cell(key, column)).to_be_in_viewport(ratio=1)
 
 
 @pytest.mark.parametrize("width", [320, 380])
