@@ -14,7 +14,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 NEEDED = [
     *(("build", line) for line in PROJECT["build-system"]["requires"]),
-    *(("run", line) for line in (*PROJECT["project"]["dependencies"], *EXTRAS["terminal"], *EXTRAS["intercept"])),
+    *(
+        ("run", line)
+        for line in (*PROJECT["project"]["dependencies"], *EXTRAS["terminal"], *EXTRAS["intercept"])
+    ),
 ]
 
 
