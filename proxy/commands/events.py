@@ -87,7 +87,7 @@ def _told(response: HTTPResponse, heard: _Heard) -> Iterator[tuple[str, Any]]:
     Raises:
         _Broken: the connection has ended, or what comes are not events.
     """
-    name, data = "", ""
+    name, data, id_ = "", "", heard.last_id
     while line := _line(response):
         field, _, value = line.decode("utf-8", "replace").rstrip("\r\n").partition(":")
         value = value.removeprefix(" ")
@@ -96,8 +96,10 @@ def _told(response: HTTPResponse, heard: _Heard) -> Iterator[tuple[str, Any]]:
         elif field == "data":
             data = value
         elif field == "id" and _ID.fullmatch(value):
-            heard.last_id = value
+            id_ = value
         elif not field and not value:
+            # Not before the event is whole: one that is cut off is to come again.
+            heard.last_id = id_
             if data:
                 yield name, _decoded(data)
             name, data = "", ""

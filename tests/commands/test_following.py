@@ -60,6 +60,20 @@ def test_it_goes_on_behind_what_it_has_heard(
 
 
 @pytest.mark.parametrize(
+    "cut",
+    ["id: a-3\nevent: transition\n", 'id: a-3\nevent: transition\ndata: {"number"', "id: a-3\n", "id: a-"],
+)
+def test_an_event_that_was_cut_off_is_asked_for_again(
+    cut: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = f"{event(2)}\n".encode()
+    server = OddServer(NEWEST, says(HEAD + whole + cut.encode()), stream(event(3)))
+    lines, _ = followed(server, capsys, monkeypatch, 2)
+    assert lines == [{"number": 2}, {"number": 3}]
+    assert last_ids(server) == ["a-1", "a-2"]
+
+
+@pytest.mark.parametrize(
     ("script", "told"),
     [
         (stream(event(2), "data: {not json\n"), "an event is not JSON"),
