@@ -45,7 +45,6 @@ class Admin:
         self._environ = environ
         self._patience_s = patience_s
         self._token: str | None = None
-        self._shown: list[str] = []
 
     def get(self, path: str, query: list[tuple[str, str]] | None = None) -> Any:
         """What it answers to a question.
@@ -97,6 +96,9 @@ class Admin:
         self, method: str, path: str, content: bytes | None, headers: dict[str, str]
     ) -> Iterator[tuple[socket, HTTPResponse]]:
         """An answer that says yes, and its socket; a token is shown to whoever asks for it."""
+        was_shown_one = self._token is not None
+        refused: list[str] = []
+        failure: Failed | None = None
         while True:
             fields = {**headers, "Connection": "close"}
             if self._token is not None:
@@ -116,13 +118,23 @@ class Admin:
                     challenge = response.headers.get("WWW-Authenticate", "")
                     if response.status != HTTPStatus.UNAUTHORIZED or not challenge.startswith(_CHALLENGE):
                         raise self._refusal(response)
-            self._token = self._found_token(is_near=is_near)
+            if failure is not None:
+                raise failure
+            if self._token is not None:
+                refused.append(self._token)
+            try:
+                self._token = self._found_token(refused, is_near=is_near)
+            except Failed as none_left:
+                self._token = None
+                if not was_shown_one:
+                    raise
+                # The one that was right until now is not any more: perhaps none is needed.
+                failure = none_left
 
-    def _found_token(self, *, is_near: bool) -> str:
+    def _found_token(self, refused: list[str], *, is_near: bool) -> str:
         looked = []
         for file, token, why in tokens(self.place, self._environ, is_here=is_near):
-            if token is not None and token not in self._shown:
-                self._shown.append(token)
+            if token is not None and token not in refused:
                 return token
             looked.append(f"\n  {file}: {why or 'refused'}")
         if not self.place.token_files:

@@ -167,6 +167,29 @@ def test_a_token_that_was_replaced_meanwhile_is_read_again(tmp_path: Path) -> No
     assert f"Bearer {TOKEN[::-1]}".encode() in server.heads[3]
 
 
+def test_a_token_that_was_refused_once_may_be_right_later(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    asks = answers(problem(401, "token_wrong"), "401 Unauthorized", PROBLEM, CHALLENGE)
+    with OddServer(asks, asks, asks, answers(b"{}")) as server:
+        asking = admin(server.port, file)
+        with pytest.raises(Failed, match="wants its token"):
+            asking.get("/a")
+        asking.get("/b")
+    assert f"Bearer {TOKEN}".encode() in server.heads[3]
+
+
+def test_a_token_that_is_needed_no_more_is_not_insisted_on(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    asks = answers(problem(401, "token_wrong"), "401 Unauthorized", PROBLEM, CHALLENGE)
+    with OddServer(asks, answers(b"{}"), asks, answers(b"{}")) as server:
+        asking = admin(server.port, file)
+        asking.get("/a")
+        asking.get("/b")
+    assert [b"Authorization" in head for head in server.heads] == [False, True, True, False]
+
+
 def test_proxies_in_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     with OddServer(says(b"")) as other, OddServer(answers(b"{}")) as server:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
