@@ -105,7 +105,9 @@ class Reloading:
         Raises:
             ConfigError: with all faults.
         """
-        self._in_force = self._read(self._sources.load)
+        self._in_force = self._sources.load()
+        # Before anybody reads them: what is written in between is a change.
+        self._watch.follow(self._watched(self._in_force))
         return self._in_force
 
     def start(self, adopt: Callable[[Settings], Awaitable[None]]) -> None:
@@ -157,7 +159,7 @@ class Reloading:
             has_changed = await asyncio.to_thread(self._watch.read)
             if not (is_asked or has_changed):
                 return
-            wanted = await asyncio.to_thread(self._read, self._sources.load_again)
+            wanted = await asyncio.to_thread(self._read_again)
             settings = self._with_what_stays(wanted)
             await adopt(settings)
         except ConfigError as error:
@@ -175,12 +177,19 @@ class Reloading:
             self._told = []
             self._tell(settings, wanted)
             self._in_force = settings
+            self._watch.follow(self._watched(settings))
 
-    def _read(self, load_: Callable[[], Settings]) -> Settings:
-        settings = load_()
-        # Before anybody reads them: what is written in between is a change.
-        self._watch.follow((*self._files(), *named_files(settings)))
+    def _read_again(self) -> Settings:
+        settings = self._sources.load_again()
+        # A file with tokens is watched by whoever uses it; but one that makes the reload fail may be mended.
+        tokens = (settings.admin.token_file, self._in_force.listen.credentials_file)
+        # Before anybody reads them, as above.
+        self._watch.follow((*self._watched(settings), *(path for path in tokens if path is not None)))
         return settings
+
+    def _watched(self, settings: Settings) -> Iterator[str]:
+        yield from self._files()
+        yield from named_files(settings)
 
     def _files(self) -> tuple[str, ...]:
         return () if self._sources.path is None else (str(self._sources.path),)
@@ -237,7 +246,7 @@ def kept(wanted: Settings, before: Settings) -> Settings:
 
 
 def named_files(settings: Settings) -> Iterator[str]:
-    """The files that the settings name, but for the one with tokens, which is watched by itself."""
+    """The files that the settings name, but for those with tokens, which are watched by themselves."""
     for upstream in settings.upstreams:
         tls = upstream.tls.onto(Tls())
         yield from (path for path in (tls.ca, tls.client_cert, tls.client_key) if path is not None)

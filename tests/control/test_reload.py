@@ -286,6 +286,29 @@ async def test_a_file_that_the_settings_name_is_watched(tmp_path: Path) -> None:
     assert len(rig.adopting.adopted) == 3
 
 
+@pytest.mark.parametrize("text", ["admin: {token_file: TOKENS}\n", "via: false\n"])
+async def test_a_file_with_tokens_for_which_it_failed_is_watched_until_it_succeeds(
+    tmp_path: Path, text: str
+) -> None:
+    tokens = tmp_path / "tokens"
+    path = tmp_path / "config.yaml"
+    write(path, "" if "TOKENS" in text else f"listen: {{credentials_file: {tokens}}}\n")
+    rig = Rig(path)
+    rig.start()
+    rig.adopting.refuses = ConfigError([Fault(str(tokens), None, "", "cannot be read")])
+    rig.write(text.replace("TOKENS", str(tokens)))
+    await rig.look(3)
+    assert rig.adopting.adopted == []
+    rig.adopting.refuses = None
+    tokens.write_text("now it is there")
+    await rig.look(3)
+    assert len(rig.adopting.adopted) == 1
+    # From now on whoever uses them looks at them.
+    tokens.write_text("and now it is another")
+    await rig.look(3)
+    assert len(rig.adopting.adopted) == 1
+
+
 def test_all_the_files_that_settings_name() -> None:
     tls = {"ca": "ca", "client_cert": "cert", "client_key": "key"}
     upstreams = (
