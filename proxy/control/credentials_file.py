@@ -91,10 +91,14 @@ class CredentialsFile:
                 self._told = error.faults
                 log.credentials_kept(error.faults)
             return
-        self.configure(credentials)
+        self._go_on(credentials)
 
     def configure(self, credentials: Credentials) -> None:
-        """Goes on with what the file says now."""
+        """Goes on with what the file said a moment ago; what it says since then is found at the next look."""
+        self._changed_lately = True
+        self._go_on(credentials)
+
+    def _go_on(self, credentials: Credentials) -> None:
         if self._told or credentials != self._credentials:
             self._told = []
             self._credentials = credentials

@@ -231,6 +231,18 @@ def test_what_a_reload_has_read_holds_at_once(path: Path, logs: list[Any]) -> No
     assert logs == [read_entry(path)] * 2
 
 
+def test_what_a_slow_reload_has_read_does_not_hold_for_longer_than_a_look(path: Path) -> None:
+    file = started(path)
+    before = read(str(path))
+    path.write_text(line("web", OTHER))
+    for now in (1.0, 2.0, 3.0):
+        file.look(now)
+    file.configure(before)
+    file.look(4.0)
+    assert file.check(value()) is None
+    assert file.check(value("web", OTHER)) == "web"
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
