@@ -77,22 +77,26 @@ export class ActionDialog {
   }
 
   async #confirm() {
-    if (this.asked === null) return;
-    const { key, action } = this.asked;
+    const { asked } = this;
+    if (asked === null) return;
+    const { key, action } = asked;
+    // It may have been closed while the proxy was at work, and opened for something else.
+    const isStillAsked = () => this.dialog.open && this.asked === asked;
     const ttl = byId("action-for").value.trim();
     const note = byId("action-note").value.trim();
     byId("action-confirm").disabled = true;
     byId("action-fault").hidden = true;
     try {
       const detail = await act(key, action, ttl === "" ? { note } : { note, ttl });
-      this.dialog.close();
+      if (isStillAsked()) this.dialog.close();
       this.onDone(detail);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
+      if (!isStillAsked()) return;
       setText(byId("action-fault"), faultWords(error));
       byId("action-fault").hidden = false;
     } finally {
-      byId("action-confirm").disabled = false;
+      if (isStillAsked()) byId("action-confirm").disabled = false;
     }
   }
 }

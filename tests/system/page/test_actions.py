@@ -13,6 +13,15 @@ from system.page.chromium import Visitor
 from system.page.live_page import LivePage
 
 NOTE = "they are moving"
+# Until `go` is called.
+HOLDS_ACTIONS = """() => {
+  const usual = fetch;
+  const going = new Promise((go) => { globalThis.go = go; });
+  globalThis.fetch = async (url, options) => {
+    if (options.method === "POST") await going;
+    return usual(url, options);
+  };
+}"""
 
 
 @contextmanager
@@ -60,6 +69,17 @@ def test_forcing_a_circuit_open_refuses_the_next_call_and_is_told_everywhere(bro
         assert 590 < asked(proxy, key)["override"]["ttl_left_s"] <= 600
         assert NOTE in events(proxy, NOTE).decode()
         assert proxy.told("circuit steered")["note"] == NOTE
+
+
+def test_an_answer_that_comes_late_leaves_the_next_dialog_alone(browser: Browser) -> None:
+    with opened(browser) as (live, _, upstream):
+        live.page.evaluate(HOLDS_ACTIONS)
+        live.act("Force open")
+        live.page.keyboard.press("Escape")
+        live.button("Reset").click()
+        live.page.evaluate("go()")
+        live.expect_state(upstream.authority, "forced open")
+        expect(live.dialog).to_contain_text(f"Reset: {upstream.authority}")
 
 
 def test_giving_it_back_lets_probes_pass(browser: Browser) -> None:
