@@ -129,7 +129,13 @@ function showEmpty(total, all) {
   empty.dataset.shows = wanted;
   empty.hidden = wanted === "";
   if (wanted === "none fits") showNoneFits(empty, showAll);
-  if (wanted === "first steps") void api.config().then((config) => showFirstSteps(empty, proxyOf(config)), () => showFirstSteps(empty, "127.0.0.1:3128"));
+  if (wanted === "first steps") void tellFirstSteps();
+}
+
+async function tellFirstSteps() {
+  const proxy = await api.config().then(proxyOf, () => "127.0.0.1:3128");
+  // Perhaps something else is to be told by now.
+  if (empty.dataset.shows === "first steps") showFirstSteps(empty, proxy);
 }
 
 /**

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 from support.outage import LocalUpstream
 from support.process import PATIENCE_S, RunningProxy, free_port
 from system.page.calling import HASTY, AdminClient, call, trip
@@ -95,3 +95,25 @@ def test_without_room_for_a_reader_it_asks_now_and_then(browser: Browser) -> Non
             readers.close()
             expect(live.connection).to_have_text("live")
             expect(live.page.get_by_text("poll")).not_to_be_visible()
+
+
+def test_first_steps_that_come_late_are_not_told_in_place_of_something_else(browser: Browser) -> None:
+    with RunningProxy() as proxy, LocalUpstream() as upstream, Visitor(browser) as visitor:
+        live = visitor.visit(proxy)
+        held: list[Route] = []
+
+        def hold(route: Route) -> None:
+            held.append(route)
+
+        live.page.route("**/api/v1/config", hold)
+        with live.page.expect_request("**/api/v1/config"):
+            live.page.reload()
+        assert call(proxy, upstream).status == 200
+        expect(live.row(upstream.authority)).to_be_visible()
+        live.search.fill("fits none")
+        expect(live.page.get_by_text("No circuit fits")).to_be_visible()
+        with live.page.expect_response("**/api/v1/config") as answered:
+            held[0].continue_()
+        answered.value.finished()
+        live.page.wait_for_timeout(200)
+        expect(live.page.get_by_text("No circuit fits")).to_be_visible(timeout=1)
