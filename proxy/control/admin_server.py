@@ -67,10 +67,8 @@ class AdminServer:
     def _without_file(self, former: TokenFile | MadeToken | None) -> MadeToken | None:
         if self._endpoint.is_loopback:
             return None
-        if isinstance(former, MadeToken):
-            return former
-        made = MadeToken()
-        if self._runner.addresses:
+        made = former if isinstance(former, MadeToken) else MadeToken()
+        if self._runner.addresses and not made.is_written:
             made.write(self.port, self._environ)
         return made
 

@@ -87,6 +87,11 @@ class MadeToken:
         self._digest: bytes | None = None
         self._path: Path | None = None
 
+    @property
+    def is_written(self) -> bool:
+        """Whether there is a place where it has been left."""
+        return self._path is not None
+
     def check(self, token: str) -> bool:
         """Whether it is the right one, in constant time; none is until it is written."""
         return _is_same(token, self._digest)

@@ -1,6 +1,7 @@
 """Who may use the admin port may change while it runs: who was let in before has no more than the others."""
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -126,6 +127,19 @@ async def test_a_token_of_our_own_stays_until_a_file_takes_its_place(everywhere:
     again = everywhere.left
     assert again not in (None, made)
     assert [await everywhere.status(token) for token in (again, made, TOKEN, None)] == [200, 401, 401, 401]
+
+
+async def test_a_token_of_our_own_that_found_no_place_is_written_once_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = tmp_path / "runtime"
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    async with listening(EVERYWHERE, runtime) as rig:
+        assert rig.left is None
+        runtime.mkdir()
+        rig.configure()
+        assert rig.left is not None
+        assert await rig.status(rig.left) == 200
 
 
 async def test_at_the_end_a_token_of_our_own_is_taken_away(tmp_path: Path) -> None:

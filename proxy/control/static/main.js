@@ -109,7 +109,7 @@ function show(answer, offset) {
   events.start();
   // What the proxy was before it went away may be another one now.
   if (wasStale) isNamed = false;
-  wasStale = false;
+  wasStale = wasTokenWrong = false;
   totals.show(answer);
   table.show(answer.circuits, offset, answer.total, answeredAt);
   const all = Object.values(answer.states).reduce((sum, each) => sum + each, 0);
