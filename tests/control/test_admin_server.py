@@ -135,11 +135,12 @@ async def test_a_token_of_our_own_that_found_no_place_is_written_once_there_is_o
     runtime = tmp_path / "runtime"
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     async with listening(EVERYWHERE, runtime) as rig:
-        assert rig.left is None
+        before = rig.left
         runtime.mkdir()
         rig.configure()
-        assert rig.left is not None
+        assert before is None
         assert await rig.status(rig.left) == 200
+        assert await rig.status() == 401
 
 
 async def test_at_the_end_a_token_of_our_own_is_taken_away(tmp_path: Path) -> None:
