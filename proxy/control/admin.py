@@ -69,6 +69,9 @@ def application(
     async def prometheus(request: web.Request) -> web.Response:
         accept = ",".join(request.headers.getall("Accept", ()))
         async with encoding:
+            if request.transport is None or request.transport.is_closing():
+                # Connections are few, but each that was given up has left its request here.
+                raise ConnectionResetError
             content, content_type = await asyncio.to_thread(metrics.snapshot().render, accept)
         return web.Response(body=content, headers={"Content-Type": content_type})
 

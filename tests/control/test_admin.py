@@ -1,7 +1,10 @@
 """The admin port, asked by a real client."""
 
+import asyncio
+import threading
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import anyio
 import httpx
@@ -184,3 +187,37 @@ async def test_what_a_handler_reads_is_bounded() -> None:
         answer = await client.post("/reads", content=b"x" * 4097)
         assert refusal(answer) == (413, "content_too_large")
         assert "Server" not in answer.headers
+
+
+async def test_nothing_is_rendered_for_those_who_have_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = metrics_of()
+    rendered: list[None] = []
+    go_on = threading.Event()
+    snapshot = metrics.snapshot
+
+    def slow() -> Any:
+        rendered.append(None)
+        return snapshot()
+
+    monkeypatch.setattr(metrics, "snapshot", slow)
+    monkeypatch.setattr(asyncio, "to_thread", _held(go_on))
+    async with admin(metrics) as client:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.get, "/metrics")
+            await anyio.sleep(0.1)
+            for _ in range(5):
+                with anyio.move_on_after(0.05):
+                    await client.get("/metrics")
+            go_on.set()
+        assert (await client.get("/metrics")).status_code == 200
+    assert len(rendered) == 2
+
+
+def _held(go_on: threading.Event) -> Any:
+    to_thread = asyncio.to_thread
+
+    async def held(function: Any, *arguments: Any) -> Any:
+        await to_thread(go_on.wait)
+        return await to_thread(function, *arguments)
+
+    return held
