@@ -3,6 +3,7 @@
 By the command line, then by the environment, then by the configuration file, else on 127.0.0.1:3129.
 """
 
+import os
 import re
 from argparse import ArgumentTypeError
 from collections.abc import Iterator, Mapping
@@ -104,14 +105,16 @@ def tokens(
     Yields:
         Each file that was looked into, the token in it, or None and why there is none.
     """
-    files = list(place.token_files)
+    # Somebody may use a link on purpose for a file of theirs.
+    files = [(file, 0) for file in place.token_files]
     if is_here:
         from proxy.control.token_places import places  # noqa: PLC0415 -- asked for a token only now and then
 
-        files += [str(path) for path in places(place.port, environ)]
-    for file in files:
+        # In the temporary directory anybody may leave a link, to a secret that is not for whoever listens.
+        files += [(str(path), os.O_NOFOLLOW) for path in places(place.port, environ)]
+    for file, flags in files:
         try:
-            yield file, _read(file), ""
+            yield file, _read(file, flags), ""
         except (OSError, ValueError) as error:
             yield file, None, (error.strerror if isinstance(error, OSError) else None) or str(error)
 
@@ -125,8 +128,8 @@ def _settings(config: Path | None, environ: Mapping[str, str]) -> "Settings":
         raise Misused(str(error)) from None
 
 
-def _read(file: str) -> str:
-    content, _ = regular_file.read(file, _MOST_OF_A_TOKEN_FILE)
+def _read(file: str, flags: int) -> str:
+    content, _ = regular_file.read(file, _MOST_OF_A_TOKEN_FILE, flags)
     text = content.decode("ascii", "replace").strip()
     if not _TOKEN.fullmatch(text):
         raise ValueError("holds no token")

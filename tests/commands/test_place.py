@@ -122,3 +122,12 @@ def test_a_socket_is_no_token(tmp_path: Path) -> None:
         ((_, token, why),) = tokens(Place("a", 1, "", (str(tmp_path / "socket"),)), {}, is_here=False)
     assert token is None
     assert why
+
+
+def test_what_others_have_put_where_a_made_token_would_be_leads_to_no_other_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(TOKEN)
+    folder = tmp_path / "breaker-proxy"
+    folder.mkdir()
+    (folder / "admin-3129.token").symlink_to(tmp_path / "secret")
+    looked = tokens(Place("127.0.0.1", 3129, ""), {"XDG_RUNTIME_DIR": str(tmp_path)}, is_here=True)
+    assert next(looked)[1] is None
