@@ -45,6 +45,7 @@ class Admin:
         self._environ = environ
         self._patience_s = patience_s
         self._token: str | None = None
+        self._is_made_here = False
 
     def get(self, path: str, query: list[tuple[str, str]] | None = None) -> Any:
         """What it answers to a question.
@@ -57,7 +58,7 @@ class Admin:
             Failed: it cannot be reached, or something else answers there.
             Refused: it says no.
         """
-        return self._asked("GET", f"{path}?{urlencode(query)}" if query else path)
+        return self._asked("GET", f"{path}?{urlencode(query, errors='replace')}" if query else path)
 
     def post(self, path: str, wish: dict[str, str]) -> Any:
         """What it answers to a wish.
@@ -101,8 +102,6 @@ class Admin:
         failure: Failed | None = None
         while True:
             fields = {**headers, "Connection": "close"}
-            if self._token is not None:
-                fields["Authorization"] = f"Bearer {self._token}"
             if content is not None:
                 fields["Content-Type"] = "application/json"
             connection = HTTPConnection(self.place.host, self.place.port, timeout=self._patience_s)
@@ -110,6 +109,9 @@ class Admin:
                 connection.connect()
                 sock = connection.sock
                 is_near = is_here(sock.getsockname()[0], sock.getpeername()[0])
+                # A name may lead elsewhere by now.
+                if self._token is not None and (is_near or not self._is_made_here):
+                    fields["Authorization"] = f"Bearer {self._token}"
                 connection.request(method, ROOT + path, content, fields)
                 with connection.getresponse() as response:
                     if response.status == HTTPStatus.OK:
@@ -135,6 +137,7 @@ class Admin:
         looked = []
         for file, token, why in tokens(self.place, self._environ, is_here=is_near):
             if token is not None and token not in refused:
+                self._is_made_here = file not in self.place.token_files
                 return token
             looked.append(f"\n  {file}: {why or 'refused'}")
         if not self.place.token_files:
@@ -193,6 +196,9 @@ class Admin:
             raise self._odd(f"no HTTP ({type(error).__name__})") from None
         except OSError as error:
             raise Failed(f"{where} cannot be reached: {error.strerror or error}") from None
+        except UnicodeError:
+            # The one that the resolver's encoding of names raises, as for an empty label.
+            raise Failed(f"{where} cannot be reached: that is no name of a host") from None
 
 
 @contextmanager

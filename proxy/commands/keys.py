@@ -60,8 +60,8 @@ def keys(admin: Admin, text: str = "", most: int = _MOST_COMPARED) -> list[str]:
 
 def path(key: str) -> str:
     """Where the API has the circuit of a key."""
-    # A segment of dots would be taken away on the way.
-    return f"/circuits/{quote(key, safe='').replace('.', '%2E')}"
+    # A segment of dots would be taken away on the way. What is no Unicode is no key either, and is not found.
+    return f"/circuits/{quote(key, safe='', errors='replace').replace('.', '%2E')}"
 
 
 def resolved(admin: Admin, typed: str) -> str:

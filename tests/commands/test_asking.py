@@ -84,6 +84,18 @@ def test_nobody_there() -> None:
         admin(port).get("/circuits")
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example"])
+def test_what_cannot_be_a_name_is_told(host: str) -> None:
+    with pytest.raises(Failed, match="no name of a host"):
+        Admin(Place(host, 3129, "--admin", ()), {}, 10.0).get("/x")
+
+
+def test_what_is_no_unicode_is_asked_for_as_something_else() -> None:
+    with OddServer(answers(b"{}")) as server:
+        admin(server.port).get("/x", [("q", "a\udcff")])
+    assert server.heads[0].startswith(b"GET /api/v1/x?q=a%3F HTTP/1.1\r\n")
+
+
 def test_the_port_for_clients_is_told_apart() -> None:
     script = answers(
         problem(400, "not_a_proxy_request"),
@@ -204,3 +216,19 @@ def test_events_are_events(media_type: str) -> None:
         with pytest.raises(Failed, match="in place of events"), admin(server.port).events("a-1"):
             pass
     assert b"Last-Event-ID: a-1\r\n" in server.heads[0]
+
+
+def test_a_token_that_was_made_here_is_not_shown_when_the_name_has_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near = iter([True, False])
+    monkeypatch.setattr("proxy.commands.admin.is_here", lambda _own, _other: next(near, False))
+    script = answers(problem(401, "token_required"), "401 Unauthorized", CHALLENGE, PROBLEM)
+    with OddServer(script) as server:
+        folder = tmp_path / "breaker-proxy"
+        folder.mkdir()
+        (folder / f"admin-{server.port}.token").write_text(TOKEN)
+        place = Place("127.0.0.1", server.port, "--admin")
+        with pytest.raises(Failed, match="not on this machine"):
+            Admin(place, {"XDG_RUNTIME_DIR": str(tmp_path)}).get("/x")
+    assert not any(b"Authorization" in head for head in server.heads)

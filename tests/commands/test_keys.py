@@ -106,6 +106,7 @@ def test_a_list_without_end_has_an_end() -> None:
         ("[::1]:80+internal#a/b", "/circuits/%5B%3A%3A1%5D%3A80%2Binternal%23a%2Fb"),
         ("..", "/circuits/%2E%2E"),
         ("é", "/circuits/%C3%A9"),
+        ("a\ud800", "/circuits/a%3F"),
     ],
 )
 def test_a_key_is_one_segment_of_the_path(key: str, told: str) -> None:
