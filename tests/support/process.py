@@ -1,15 +1,17 @@
 """The real program as a process of its own, and how to ask it things."""
 
+import fcntl
 import json
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
@@ -24,6 +26,9 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = (sys.executable, "-m", "proxy")
 # Far more than anything here takes; whatever takes longer has hung.
 PATIENCE_S = 20.0
+
+# As much as Linux allows without a privilege.
+_LOG_BYTES = 1024 * 1024
 
 # What the metric circuit_state says.
 CLOSED, HALF_OPEN, OPEN = 0, 1, 2
@@ -72,11 +77,17 @@ def get(port: int, path: str) -> Reply:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """A port of loopback that nobody listens on, and that nobody gets who takes any.
+
+    Those that Linux gives away begin at 32768: one of them could be a connection of another test by the time
+    it is listened on.
+    """
+    while True:
+        # Not by the seed that all the workers of a run share.
+        port = 15_000 + secrets.randbelow(17_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
@@ -156,6 +167,9 @@ class RunningProxy:
             stderr=self._stderr,
             text=True,
         )
+        assert self._process.stdout is not None
+        # The proxy drops lines for which a pipe has no room, and a busy test reads late.
+        fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _LOG_BYTES)
         reader = Thread(target=self._read)
         reader.start()
         # In reverse: kill it if it still runs, reap it, and then there is nothing more to read.
