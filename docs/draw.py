@@ -19,7 +19,8 @@ from proxy.core.exchange import Awaited, Entry, Exchange
 from proxy.core.listeners import Listener
 from proxy.core.outcome import Verdict
 from proxy.core.permit import Permit
-from proxy.core.policy import CircuitPolicy, Seconds
+from proxy.core.policy import CircuitPolicy
+from proxy.core.quantities import Seconds
 from proxy.core.registry import Circuits
 from proxy.core.retry_after import retry_after_at
 from proxy.core.states import TRANSITIONS, State, Transition, Trigger

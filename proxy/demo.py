@@ -22,15 +22,8 @@ from rich.text import Text
 from proxy.app import Sidecar
 from proxy.control import log
 from proxy.core.egress import AllowedAddresses, Egress
-from proxy.core.policy import (
-    CircuitPolicy,
-    Endpoint,
-    Listen,
-    Log,
-    LogLevel,
-    Seconds,
-    Settings,
-)
+from proxy.core.policy import CircuitPolicy, Endpoint, Listen, Log, LogLevel, Settings
+from proxy.core.quantities import Seconds
 from proxy.core.states import State
 
 _CALL_EVERY_S = 0.2

@@ -16,7 +16,8 @@ from proxy.control.config import load
 from proxy.control.convert import duration_text
 from proxy.core.escalation import base_s, open_s, raised
 from proxy.core.outcome import FailureKind
-from proxy.core.policy import CircuitPolicy, Seconds
+from proxy.core.policy import CircuitPolicy
+from proxy.core.quantities import Seconds
 from proxy.core.refusals import REJECTION_REASONS
 from proxy.core.states import TRANSITIONS, State, Trigger
 

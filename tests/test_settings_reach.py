@@ -20,17 +20,16 @@ from proxy.core.egress import AllowedAddresses, Hosts, SniRules
 from proxy.core.host_pattern import HostPattern
 from proxy.core.policy import (
     AccessLog,
-    Bytes,
     Endpoint,
     Mode,
     OpenAction,
     PathLog,
     Search,
-    Seconds,
     Settings,
     Upstream,
 )
 from proxy.core.ports import Ports
+from proxy.core.quantities import Bytes, Seconds
 from proxy.core.route import PathPrefix, Route, UpstreamUrl
 from proxy.core.scope import CircuitKey
 from proxy.core.statuses import Statuses

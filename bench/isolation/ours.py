@@ -23,7 +23,8 @@ from support.process import RunningProxy
 from proxy import __version__
 from proxy.control import config
 from proxy.control.convert import duration_text
-from proxy.core.policy import CircuitPolicy, Limits, Seconds, Timeouts
+from proxy.core.policy import CircuitPolicy, Limits, Timeouts
+from proxy.core.quantities import Seconds
 from proxy.wire.certificate_authority import CERTIFICATE_NAME
 
 TUNED = Path(__file__).with_name("tuned.yaml")

@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 
 from proxy.control.yaml_source import Scalar, plain, value_of
-from proxy.core.policy import Bytes, Endpoint, Range, Seconds
+from proxy.core.policy import Endpoint
+from proxy.core.quantities import Bytes, Range, Seconds
 
 # A year. Far beyond any use, and well within what event loops take.
 MAX_SECONDS = 8760 * 3600

@@ -11,8 +11,9 @@ from typing import Any
 
 from proxy.control.convert import SHAPES, duration_text, size_text
 from proxy.core.overlay import Overlay
-from proxy.core.policy import Bytes, PathLog, Seconds, Settings
+from proxy.core.policy import PathLog, Settings
 from proxy.core.ports import Ports
+from proxy.core.quantities import Bytes, Seconds
 from proxy.core.route import PathPrefix, UpstreamUrl
 from proxy.core.scope import endpoint_name
 from proxy.core.statuses import Statuses

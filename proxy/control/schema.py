@@ -21,8 +21,9 @@ from proxy.control.effective import written
 from proxy.control.sections import Kind, kinds_of
 from proxy.core.address import Network
 from proxy.core.host_pattern import HostPattern
-from proxy.core.policy import Bytes, Endpoint, Range, Seconds, Settings
+from proxy.core.policy import Endpoint, Settings
 from proxy.core.ports import Ports
+from proxy.core.quantities import Bytes, Range, Seconds
 from proxy.core.route import PathPrefix, UpstreamUrl
 from proxy.core.scope import CircuitKey
 from proxy.core.statuses import Statuses

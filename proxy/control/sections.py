@@ -23,7 +23,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from proxy.control.convert import SHAPES, Unfit, convert, shape_of, shortened, shown
 from proxy.control.yaml_source import value_of
 from proxy.core.overlay import Overlay
-from proxy.core.policy import Range
+from proxy.core.quantities import Range
 
 
 @dataclass(frozen=True, slots=True)

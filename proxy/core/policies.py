@@ -13,7 +13,8 @@ from proxy.core.egress import Egress
 from proxy.core.host_pattern import HostPattern, HostPatterns
 from proxy.core.https import HttpsMode, Tls
 from proxy.core.overlay import Overlay
-from proxy.core.policy import CircuitPolicy, OpenAction, Seconds, Settings, Timeouts, Upstream
+from proxy.core.policy import CircuitPolicy, OpenAction, Settings, Timeouts, Upstream
+from proxy.core.quantities import Seconds
 from proxy.core.target import Target
 
 # Peers choose the hosts. Beyond so many the memory starts anew: what it holds is cheap to find again.

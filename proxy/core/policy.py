@@ -1,7 +1,7 @@
 """Every setting, once: the shapes that the configuration file, the line and the docs share.
 
-The field names are the keys of the file. The unit of a value is its type (`Seconds`, `Bytes`), its range
-stands beside it (`Range`). `control/config.py` converts straight into these classes; nothing copies them.
+The field names are the keys of the file. The unit of a value is its type (`quantities.py`), its range stands
+beside it (`Range`). `control/config.py` converts straight into these classes; nothing copies them.
 """
 
 from dataclasses import dataclass, field
@@ -13,6 +13,7 @@ from proxy.core.egress import Egress
 from proxy.core.host_pattern import HostPattern
 from proxy.core.https import HttpsMode, Intercept, Tls
 from proxy.core.overlay import Overlay
+from proxy.core.quantities import Bytes, Range, Seconds
 from proxy.core.route import Route
 from proxy.core.scope import BY_HOST, CircuitKey
 from proxy.core.statuses import Statuses
@@ -23,26 +24,6 @@ TOO_MANY_REQUESTS = Statuses({429})
 NO_STATUSES = Statuses()
 # A probe's own deadlines add up to its lease but for this, so that they decide before it does.
 LEASE_MARGIN_S = 5.0
-
-
-class Seconds(float):
-    """A duration in seconds, written `250ms`, `30s`, `5m` or `1h` in the file."""
-
-    __slots__ = ()
-
-
-class Bytes(int):
-    """A size in bytes, written `512`, `64KiB` or `256MiB` in the file."""
-
-    __slots__ = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """The values a setting may have, both ends included; None is no bound."""
-
-    least: float | None = None
-    most: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from proxy.core.outcome import FailureKind
 from proxy.core.overlay import Overlay
 from proxy.core.overrides import Force
 from proxy.core.policies import Policies
-from proxy.core.policy import CircuitPolicy, Mode, Seconds, Settings, Timeouts, Upstream
+from proxy.core.policy import CircuitPolicy, Mode, Settings, Timeouts, Upstream
+from proxy.core.quantities import Seconds
 from proxy.core.scope import CircuitKey
 from proxy.core.states import Condition, State, Trigger
 from proxy.core.statuses import Statuses

@@ -25,7 +25,6 @@ from proxy.core.overlay import Overlay
 from proxy.core.policies import Policies
 from proxy.core.policy import (
     AccessLog,
-    Bytes,
     CircuitPolicy,
     Dns,
     Drain,
@@ -36,12 +35,12 @@ from proxy.core.policy import (
     LogLevel,
     Mode,
     OpenAction,
-    Seconds,
     Settings,
     Timeouts,
     Upstream,
 )
 from proxy.core.ports import Ports
+from proxy.core.quantities import Bytes, Seconds
 from proxy.core.scope import By, CircuitKey
 from proxy.core.statuses import Statuses
 from proxy.core.target import Target

@@ -14,7 +14,8 @@ from proxy.control.convert import duration_text, shape_of
 from proxy.control.sections import Walk, build
 from proxy.core.host_pattern import HostPattern
 from proxy.core.overlay import Overlay
-from proxy.core.policy import CircuitPolicy, Dns, Endpoint, Mode, Range, Seconds, Settings, Timeouts, Upstream
+from proxy.core.policy import CircuitPolicy, Dns, Endpoint, Mode, Settings, Timeouts, Upstream
+from proxy.core.quantities import Range, Seconds
 from proxy.core.scope import CircuitKey
 from proxy.core.statuses import Statuses
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from proxy.core import answers
 from proxy.core.answers import FAILING_S, MOST_PER_FAMILY, RETRY_S, Answers
-from proxy.core.policy import Dns, Seconds
+from proxy.core.policy import Dns
+from proxy.core.quantities import Seconds
 
 FOUR, SIX = "192.0.2.1", "2001:db8::1"
 

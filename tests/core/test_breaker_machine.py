@@ -58,7 +58,8 @@ from proxy.core.outcome import (
 )
 from proxy.core.overrides import Force
 from proxy.core.permit import Permit
-from proxy.core.policy import CircuitPolicy, Limits, Mode, Seconds
+from proxy.core.policy import CircuitPolicy, Limits, Mode
+from proxy.core.quantities import Seconds
 from proxy.core.scope import BY_HOST
 from proxy.core.states import TRANSITIONS, State, Trigger
 

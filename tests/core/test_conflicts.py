@@ -15,11 +15,11 @@ from proxy.core.policy import (
     Endpoint,
     Limits,
     Listen,
-    Seconds,
     Settings,
     Timeouts,
     Upstream,
 )
+from proxy.core.quantities import Seconds
 from proxy.core.route import Route, UpstreamUrl
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from support.circuits import FAILED, HOST, Rig, half_open, policy
 
 from proxy.core import escalation
-from proxy.core.policy import CircuitPolicy, Seconds
+from proxy.core.policy import CircuitPolicy
+from proxy.core.quantities import Seconds
 
 NEVER = -math.inf
 

@@ -3,7 +3,8 @@
 from proxy.core.egress import Egress, HostRules, Hosts
 from proxy.core.host_pattern import HostPattern
 from proxy.core.overlay import Overlay
-from proxy.core.policy import CircuitPolicy, Seconds
+from proxy.core.policy import CircuitPolicy
+from proxy.core.quantities import Seconds
 
 
 def test_only_what_was_written_differs() -> None:

@@ -13,7 +13,8 @@ from proxy.core.host_pattern import HostPattern
 from proxy.core.https import HttpsMode, Intercept, Tls, TlsVersion
 from proxy.core.overlay import Overlay
 from proxy.core.policies import MAX_REMEMBERED, Policies, ways_of
-from proxy.core.policy import CircuitPolicy, OpenAction, Seconds, Settings, Timeouts, Upstream
+from proxy.core.policy import CircuitPolicy, OpenAction, Settings, Timeouts, Upstream
+from proxy.core.quantities import Seconds
 from proxy.core.target import Target, from_absolute_form, from_authority_form
 
 

@@ -4,7 +4,8 @@ from support.circuits import BY_PATH, FAILED, HOST, Rig, policy
 
 from proxy.core.outcome import NEUTRAL, SUCCESS, Verdict
 from proxy.core.overrides import Force
-from proxy.core.policy import CircuitPolicy, Limits, Mode, Seconds
+from proxy.core.policy import CircuitPolicy, Limits, Mode
+from proxy.core.quantities import Seconds
 from proxy.core.states import Condition, State, Transition
 
 CLOSED, OPEN, HALF_OPEN = State.CLOSED, State.OPEN, State.HALF_OPEN

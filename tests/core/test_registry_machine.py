@@ -30,7 +30,8 @@ from proxy.core.exchange import Awaited
 from proxy.core.outcome import ALIVE, NEUTRAL, SUCCESS, FailureKind, Outcome, failed
 from proxy.core.overrides import Force
 from proxy.core.permit import Permit
-from proxy.core.policy import Limits, Seconds
+from proxy.core.policy import Limits
+from proxy.core.quantities import Seconds
 from proxy.core.states import State
 
 IDLE_S = 20.0

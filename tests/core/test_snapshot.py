@@ -10,7 +10,8 @@ from support.circuits import BY_PATH, FAILED, HOST, Rig, policy
 from proxy.core.outcome import SUCCESS
 from proxy.core.overrides import Force
 from proxy.core.policies import Policies
-from proxy.core.policy import CircuitPolicy, Limits, Mode, Seconds, Settings
+from proxy.core.policy import CircuitPolicy, Limits, Mode, Settings
+from proxy.core.quantities import Seconds
 from proxy.core.record import Record
 from proxy.core.snapshot import changes, restore, take
 from proxy.core.states import Condition, State

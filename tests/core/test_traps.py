@@ -21,7 +21,8 @@ from proxy.core.errors import DnsError, DnsTimeout, LocalLimit, ProxyError, Prox
 from proxy.core.exchange import Awaited
 from proxy.core.outcome import ALIVE, NEUTRAL, SUCCESS, Outcome, of_leaving
 from proxy.core.overrides import Force
-from proxy.core.policy import Limits, Seconds
+from proxy.core.policy import Limits
+from proxy.core.quantities import Seconds
 from proxy.core.retry_after import retry_after_at
 from proxy.core.states import State, Transition, Trigger
 from proxy.core.window import Counts

@@ -9,7 +9,8 @@ from support.upstream import OK, Do, Expect, Script, Send
 
 from proxy.core.exchange import Entry
 from proxy.core.overrides import Force
-from proxy.core.policy import CircuitPolicy, Limits, OpenAction, Seconds, Timeouts
+from proxy.core.policy import CircuitPolicy, Limits, OpenAction, Timeouts
+from proxy.core.quantities import Seconds
 from proxy.wire.dialer import Dialer
 
 ONE_FAILURE = CircuitPolicy(consecutive_failures=1)

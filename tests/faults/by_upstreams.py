@@ -16,7 +16,8 @@ from support.turns import turns, until
 from support.upstream import OK, Do, Expect, Script, Send, Wait
 
 from proxy.core.egress import Egress
-from proxy.core.policy import Bytes, Dns, Endpoint, Limits, Seconds, Timeouts
+from proxy.core.policy import Dns, Endpoint, Limits, Timeouts
+from proxy.core.quantities import Bytes, Seconds
 from proxy.wire.upstream import UpstreamConnection
 
 Provoke = Callable[[Stage], Awaitable[None]]

@@ -9,7 +9,8 @@ from proxy.core.exchange import Awaited, Entry, Exchange
 from proxy.core.listeners import Listener
 from proxy.core.outcome import NEUTRAL, SUCCESS, FailureKind, Outcome, failed
 from proxy.core.permit import Permit
-from proxy.core.policy import CircuitPolicy, Limits, Seconds
+from proxy.core.policy import CircuitPolicy, Limits
+from proxy.core.quantities import Seconds
 from proxy.core.registry import Circuits
 from proxy.core.scope import CircuitKey
 from proxy.core.states import Condition, State, Transition

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager, suppress
 from aiodns import DNSResolver
 from aiodns.error import DNSError
 
-from proxy.core.policy import Dns, Endpoint, Search, Seconds
+from proxy.core.policy import Dns, Endpoint, Search
+from proxy.core.quantities import Seconds
 from proxy.wire.resolver import Resolver
 from support.dns import DnsServer
 

@@ -33,7 +33,6 @@ from proxy.core.https import BUNDLE_NAME, HttpsMode, Intercept, Tls
 from proxy.core.overlay import Overlay
 from proxy.core.policy import (
     AccessLog,
-    Bytes,
     CircuitPolicy,
     Dns,
     Endpoint,
@@ -42,10 +41,10 @@ from proxy.core.policy import (
     Log,
     LogLevel,
     Metrics,
-    Seconds,
     Timeouts,
     Upstream,
 )
+from proxy.core.quantities import Bytes, Seconds
 from proxy.core.route import PathPrefix, Route, UpstreamUrl
 from proxy.wire import name_servers
 from proxy.wire.resolver import Resolver

@@ -10,7 +10,8 @@ from support.sidecar import Start
 from support.turns import turns, until
 from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Step, Wait
 
-from proxy.core.policy import Bytes, Limits
+from proxy.core.policy import Limits
+from proxy.core.quantities import Bytes
 
 
 async def test_little_is_taken_ahead_of_its_turn_however_many_turns_there_are(

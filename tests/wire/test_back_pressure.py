@@ -11,7 +11,8 @@ from support.sidecar import Start
 from support.turns import turns, until
 from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Step, Take
 
-from proxy.core.policy import Bytes, CircuitPolicy, Limits, Seconds, Timeouts
+from proxy.core.policy import CircuitPolicy, Limits, Timeouts
+from proxy.core.quantities import Bytes, Seconds
 from proxy.wire.dialer import Dialer
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"

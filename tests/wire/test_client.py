@@ -10,7 +10,8 @@ from support.sidecar import Running, Start
 from support.turns import turns, until
 from support.upstream import OK, Do, Expect, ScriptedUpstream, Send
 
-from proxy.core.policy import Bytes, CircuitPolicy, Limits, Seconds, Timeouts
+from proxy.core.policy import CircuitPolicy, Limits, Timeouts
+from proxy.core.quantities import Bytes, Seconds
 
 TIMES = Timeouts(request_head=Seconds(15), client_idle=Seconds(600))
 HEAD = b"GET http://a.invalid/ HTTP/1.1\r\nHost: a"

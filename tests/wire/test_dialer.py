@@ -36,7 +36,8 @@ from proxy.core.errors import (
 )
 from proxy.core.exchange import FOREVER, Awaited, Entry, Exchange
 from proxy.core.policies import Policies
-from proxy.core.policy import Dns, Endpoint, Seconds, Settings, Timeouts
+from proxy.core.policy import Dns, Endpoint, Settings, Timeouts
+from proxy.core.quantities import Seconds
 from proxy.core.target import Target
 from proxy.wire.dialer import Dialer
 from proxy.wire.resolver import Resolver

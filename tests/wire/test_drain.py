@@ -20,7 +20,8 @@ from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Step, Wait,
 from support.ways import ACCEPT, LISTEN, OPAQUE
 
 from proxy.core.egress import Egress
-from proxy.core.policy import CircuitPolicy, Drain, Limits, Seconds, Timeouts
+from proxy.core.policy import CircuitPolicy, Drain, Limits, Timeouts
+from proxy.core.quantities import Seconds
 from proxy.core.route import PathPrefix, Route, UpstreamUrl
 from proxy.wire import drain
 from proxy.wire.drain import IDLE_AFTER_S

@@ -7,7 +7,8 @@ from support.sidecar import SETTINGS, Running, Start
 from support.turns import turns, until
 from support.upstream import OK, Do, Expect, ScriptedUpstream, Send
 
-from proxy.core.policy import CircuitPolicy, Endpoint, Listen, Seconds, Timeouts
+from proxy.core.policy import CircuitPolicy, Endpoint, Listen, Timeouts
+from proxy.core.quantities import Seconds
 from proxy.core.route import PathPrefix, Route, UpstreamUrl
 from proxy.wire.call import MAX_DISCARDED
 

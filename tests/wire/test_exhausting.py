@@ -7,7 +7,8 @@ from support.client import Client, get, request
 from support.sidecar import Start
 from support.upstream import OK, Do, Expect, ScriptedUpstream, Send
 
-from proxy.core.policy import Bytes, CircuitPolicy, Limits
+from proxy.core.policy import CircuitPolicy, Limits
+from proxy.core.quantities import Bytes
 
 SMALL = Limits(max_head=Bytes(4096))
 

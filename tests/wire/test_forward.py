@@ -8,7 +8,8 @@ from support.client import Client, get, request
 from support.sidecar import Start
 from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Step, Take, Wait
 
-from proxy.core.policy import Bytes, CircuitPolicy, Limits, Seconds, Timeouts
+from proxy.core.policy import CircuitPolicy, Limits, Timeouts
+from proxy.core.quantities import Bytes, Seconds
 
 
 async def test_the_request_arrives_as_it_was_sent(start: Start) -> None:

@@ -13,7 +13,8 @@ from support.tls_client import TlsClient
 from support.turns import until
 from support.upstream import OK, Do, Expect, Script, ScriptedUpstream, Send, Take, tls_upstream
 
-from proxy.core.policy import CircuitPolicy, Endpoint, Listen, Seconds
+from proxy.core.policy import CircuitPolicy, Endpoint, Listen
+from proxy.core.quantities import Seconds
 from proxy.core.route import Route, UpstreamUrl
 
 # One call at a time in every respect, so that none may wait for another that waits for it.

@@ -8,7 +8,8 @@ from support.client import Client, get, request
 from support.sidecar import Start
 from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Wait
 
-from proxy.core.policy import CircuitPolicy, Seconds, Timeouts
+from proxy.core.policy import CircuitPolicy, Timeouts
+from proxy.core.quantities import Seconds
 
 SERVE = [Expect(), Send(OK)] * 50
 FAIL = [Expect(), Send(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n")] * 50

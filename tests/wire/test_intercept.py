@@ -27,7 +27,8 @@ from proxy.core.exchange import Entry
 from proxy.core.host_pattern import HostPattern
 from proxy.core.https import Intercept
 from proxy.core.overlay import Overlay
-from proxy.core.policy import CircuitPolicy, Listen, Seconds
+from proxy.core.policy import CircuitPolicy, Listen
+from proxy.core.quantities import Seconds
 from proxy.wire import mint
 from proxy.wire.dialer import Dialer
 from proxy.wire.intercept import Listening

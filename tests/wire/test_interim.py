@@ -8,7 +8,8 @@ from support.sidecar import Running, Start
 from support.turns import turns, until
 from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Step, Wait
 
-from proxy.core.policy import CircuitPolicy, Seconds, Timeouts
+from proxy.core.policy import CircuitPolicy, Timeouts
+from proxy.core.quantities import Seconds
 
 ONE_FAILURE = CircuitPolicy(consecutive_failures=1, abandoned_after=Seconds(3))
 HEAD_30_S = Timeouts(head=Seconds(30))

@@ -5,7 +5,8 @@ from support.client import Client, get
 from support.sidecar import Start
 from support.upstream import Expect, ScriptedUpstream, Send
 
-from proxy.core.policy import Seconds, Timeouts
+from proxy.core.policy import Timeouts
+from proxy.core.quantities import Seconds
 
 
 @pytest.mark.parametrize(

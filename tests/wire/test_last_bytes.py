@@ -13,7 +13,8 @@ from support.sidecar import Running, Start
 from support.turns import turns, until
 from support.upstream import Do, Expect, ScriptedUpstream, Send, Wait
 
-from proxy.core.policy import Seconds, Timeouts
+from proxy.core.policy import Timeouts
+from proxy.core.quantities import Seconds
 from proxy.wire.tunnel import HALF_CLOSED_S
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"

@@ -15,7 +15,8 @@ from support.sidecar import Start
 from support.upstream import OK, Expect, ScriptedUpstream, Send
 
 from proxy.core.errors import ProxyError
-from proxy.core.policy import Bytes, Dns, Endpoint, Limits, Timeouts
+from proxy.core.policy import Dns, Endpoint, Limits, Timeouts
+from proxy.core.quantities import Bytes
 from proxy.wire.client import ClientConnection
 from proxy.wire.listener import Clients, Listener
 from proxy.wire.naming import ByRequest, Naming

@@ -11,7 +11,8 @@ from support.sidecar import Running, Start
 from support.turns import turns, until
 from support.upstream import OK, Do, Expect, ScriptedUpstream, Send
 
-from proxy.core.policy import Limits, OpenAction, Seconds, Timeouts
+from proxy.core.policy import Limits, OpenAction, Timeouts
+from proxy.core.quantities import Seconds
 from proxy.wire.client import ClientConnection
 
 TIMES = Timeouts(request_head=Seconds(15), client_idle=Seconds(600))

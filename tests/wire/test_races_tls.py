@@ -20,7 +20,8 @@ from support.tls_client import TlsClient, inside
 from support.turns import turns, until
 from support.upstream import OK, Do, Expect, Send, tls_upstream
 
-from proxy.core.policy import Bytes, Limits
+from proxy.core.policy import Limits
+from proxy.core.quantities import Bytes
 from proxy.wire.call import Call
 from proxy.wire.handler import Handler
 from proxy.wire.pool import Pool

@@ -18,7 +18,8 @@ from wire.raw.case import ESTABLISHED, WHOLE_REFUSED, Case, Own
 from wire.raw.feeder import Feeder, Reads
 from wire.raw.upstream import StrictUpstream, one_chunk
 
-from proxy.core.policy import Bytes, CircuitPolicy, Limits
+from proxy.core.policy import CircuitPolicy, Limits
+from proxy.core.quantities import Bytes
 from proxy.wire.deadlines import TICK_S
 
 # Every text is cut at each of its first positions; of a longer one the end matters as well.

@@ -18,7 +18,8 @@ from support.upstream import OK, Expect, ScriptedUpstream, Send
 from proxy.core.exchange import Exchange
 from proxy.core.host_pattern import HostPattern
 from proxy.core.overlay import Overlay
-from proxy.core.policy import Dns, Endpoint, Seconds, Timeouts, Upstream
+from proxy.core.policy import Dns, Endpoint, Timeouts, Upstream
+from proxy.core.quantities import Seconds
 
 METHODS = ["GET", "CONNECT"]
 MANY = [f"192.0.2.{number}" for number in range(200)]

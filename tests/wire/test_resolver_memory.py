@@ -14,7 +14,8 @@ from support.turns import turns
 
 from proxy.core.answers import FAILING_S, RETRY_S
 from proxy.core.errors import ConnectionLimitReached, DnsError, DnsTimeout
-from proxy.core.policy import Dns, Endpoint, Seconds
+from proxy.core.policy import Dns, Endpoint
+from proxy.core.quantities import Seconds
 from proxy.wire import resolver as module
 from proxy.wire.resolver import Resolver
 

@@ -8,7 +8,8 @@ from support.sidecar import Running, Start
 from support.upstream import OK, Do, Expect, Script, ScriptedUpstream, Send, Step, Take, Wait
 
 from proxy.core.outcome import Verdict
-from proxy.core.policy import CircuitPolicy, Seconds, Timeouts
+from proxy.core.policy import CircuitPolicy, Timeouts
+from proxy.core.quantities import Seconds
 
 ONE_FAILURE = CircuitPolicy(consecutive_failures=1)
 MOST = 64 * 1024

@@ -9,7 +9,8 @@ from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Step, Wait
 
 from proxy.core.host_pattern import HostPattern
 from proxy.core.overlay import Overlay
-from proxy.core.policy import CircuitPolicy, Mode, Seconds, Timeouts, Upstream
+from proxy.core.policy import CircuitPolicy, Mode, Timeouts, Upstream
+from proxy.core.quantities import Seconds
 from proxy.core.scope import CircuitKey
 
 BY_PATH = CircuitPolicy(key=CircuitKey.parse("path"), consecutive_failures=2, failure_ratio=0)

@@ -16,7 +16,8 @@ from support.turns import turns, until
 from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Take, Wait, tls_upstream
 
 from proxy.core.exchange import Entry
-from proxy.core.policy import CircuitPolicy, Limits, OpenAction, Seconds, Timeouts
+from proxy.core.policy import CircuitPolicy, Limits, OpenAction, Timeouts
+from proxy.core.quantities import Seconds
 
 SERVE = [Expect(), Send(OK)] * 500
 ONE_FAILURE = CircuitPolicy(consecutive_failures=1)

@@ -14,7 +14,8 @@ from proxy.core.exchange import Exchange
 from proxy.core.host_pattern import HostPattern
 from proxy.core.outcome import Verdict
 from proxy.core.overlay import Overlay
-from proxy.core.policy import CircuitPolicy, Endpoint, Listen, Seconds, Timeouts, Upstream
+from proxy.core.policy import CircuitPolicy, Endpoint, Listen, Timeouts, Upstream
+from proxy.core.quantities import Seconds
 from proxy.core.route import Route, UpstreamUrl
 
 ONE_FAILURE = CircuitPolicy(consecutive_failures=1)

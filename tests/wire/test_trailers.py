@@ -9,7 +9,8 @@ from support.sidecar import Start
 from support.turns import turns
 from support.upstream import Do, Expect, ScriptedUpstream, Send, Step
 
-from proxy.core.policy import Bytes, CircuitPolicy, Limits
+from proxy.core.policy import CircuitPolicy, Limits
+from proxy.core.quantities import Bytes
 
 HEAD = b"HTTP/1.1 200 OK\r\nA: 0\r\nTransfer-Encoding: chunked\r\n\r\n"
 CHUNK = b"2\r\nok\r\n"

@@ -11,7 +11,8 @@ from support.sidecar import Start
 from support.tls_client import TlsClient, inside
 from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Wait, tls_upstream
 
-from proxy.core.policy import Seconds, Timeouts
+from proxy.core.policy import Timeouts
+from proxy.core.quantities import Seconds
 from proxy.wire.tunnel import Tunnel
 from proxy.wire.vanished import options
 

@@ -11,7 +11,8 @@ from support.turns import turns, until
 from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Step, Wait
 
 from proxy.core.outcome import Verdict
-from proxy.core.policy import CircuitPolicy, Endpoint, Limits, Listen, Seconds, Timeouts
+from proxy.core.policy import CircuitPolicy, Endpoint, Limits, Listen, Timeouts
+from proxy.core.quantities import Seconds
 from proxy.core.route import Route, UpstreamUrl
 from proxy.wire.upstream import UpstreamConnection
 
