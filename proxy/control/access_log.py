@@ -105,6 +105,8 @@ class AccessLog:
             server_name=exchange.server_name,
             address=exchange.address,
             unenforced=exchange.unenforced,
+            fell_back_for=exchange.fell_back_for,
+            original=None if exchange.original is None else self._name(exchange.original),
             status=exchange.status,
             source=exchange.source.value,
             outcome=str(exchange.outcome),

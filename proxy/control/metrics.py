@@ -30,6 +30,7 @@ from proxy.control.families import PREFIX, counters, gauge, gauges
 from proxy.core import errors, policy
 from proxy.core.answers import Lookup
 from proxy.core.exchange import Entry, Exchange, Source
+from proxy.core.refusals import REJECTION_REASONS
 from proxy.core.registry import Circuits
 
 # The first digit of a status; 0 is an exchange that ended without an answer. 6 to 9 are no classes of
@@ -60,6 +61,9 @@ _NO_DENIALS = {
         if kind is not errors.HttpRequestDenied  # its reason is always one of the rules
     },
 }
+
+_REDIRECT = "redirect"
+_NO_FALLBACKS = {(_REDIRECT, reason): 0 for reason in REJECTION_REASONS}
 
 # prometheus_client 0.26 raises TypeError for a version that is not numbers, and echoes one that is, known
 # to it or not; so it gets to see only what it can do.
@@ -166,6 +170,7 @@ class Metrics:
         self._dns, self._connect, self._tls, self._head, self._upstream = (_Durations() for _ in range(5))
         self._own = _Durations(_OWN_BOUNDS_S)
         self._denied: Counter[tuple[str, bool]] = Counter()
+        self._fallbacks: Counter[tuple[str, str]] = Counter()
         self._request_bytes = 0
         self._response_bytes = 0
         self._circuits = CircuitMetrics(circuits)
@@ -193,6 +198,8 @@ class Metrics:
             self._denied[exchange.unenforced, False] += 1
         if error is not None and error.denies:
             self._denied[error.reason, True] += 1
+        if exchange.fell_back_for is not None:
+            self._fallbacks[_REDIRECT, exchange.fell_back_for] += 1
         if error is None or not error.refused:
             counts.durations.add(now - exchange.started)
             self._own.add(exchange.total_own_s(now))
@@ -237,6 +244,7 @@ class Metrics:
         passed.add_metric(["response"], self._response_bytes)
         yield passed
         yield self._denials()
+        yield self._fallback_counts()
         yield self._requests()
         yield self._request_seconds()
         yield self._overhead_seconds()
@@ -252,6 +260,17 @@ class Metrics:
         )
         for (reason, is_enforced), count in sorted((_NO_DENIALS | self._denied).items()):
             family.add_metric([reason, str(is_enforced).lower()], count)
+        return family
+
+    def _fallback_counts(self) -> Metric:
+        family = counters(
+            "fallbacks",
+            "Requests that ended by their upstream's fallback, by why they did.",
+            "fallback",
+            "reason",
+        )
+        for (fallback, reason), count in sorted((_NO_FALLBACKS | self._fallbacks).items()):
+            family.add_metric([fallback, reason], count)
         return family
 
     def _requests(self) -> Metric:

@@ -20,6 +20,7 @@ from proxy.control.convert import shape_of
 from proxy.control.effective import written
 from proxy.control.sections import Kind, kinds_of
 from proxy.core.address import Network
+from proxy.core.fallback import RedirectUrl
 from proxy.core.host_pattern import HostPattern
 from proxy.core.policy import Endpoint, Settings
 from proxy.core.ports import Ports
@@ -79,7 +80,8 @@ def _of(kind: Kind, key: str, *, with_defaults: bool) -> Schema:
     """The schema of what may stand behind a key."""
     if kind.section is not None:
         made = _section(kind.section, f"{key}.", with_defaults=with_defaults, in_part=kind.is_overlay)
-        return made | {"type": ["object", "null"]}
+        made |= {"type": ["object", "null"]}
+        return made if kind.word is None else {"anyOf": [{"const": kind.word}, made]}
     if kind.is_list:
         return {"type": ["array", "null"], "items": _item(kind.item, key)}
     made = _PARSED[kind.bare] if kind.reads_itself else _leaf(kind)
@@ -149,6 +151,7 @@ _PARSED: dict[Any, Schema] = {
     Network: _matching("[0-9A-Fa-f:./]+"),
     PathPrefix: _matching(_PATH),
     Ports: _listed("any", {"minimum": 1, "maximum": 65535}, "[0-9]{1,5}(-[0-9]{1,5})?"),
+    RedirectUrl: _matching(r"https?://[^/?#{}]+([/?][!\"$-~]*)?"),
     Statuses: _listed("none", {"minimum": 200, "maximum": 999}, "[2-9][0-9]{2}(-[2-9][0-9]{2})?"),
     UpstreamUrl: _matching(rf"https?://[^/?#]*[^/?#:]({_PATH})?"),
 }

@@ -3,7 +3,8 @@
 The dataclasses and their type hints are the only list of keys. Each value is converted by itself, so that
 every fault is found in one go, each with its place (msgspec stops at the first fault, and ignores keys that a
 dataclass does not have). A setting may be a value of `convert.SHAPES`, an enum of words, a dataclass, a tuple
-or frozenset of those, or `X | None`. It may be an `Overlay` of a dataclass: of that only what is written is
+or frozenset of those, or `X | None`. A dataclass with a `WORD` may be written as that word: then nothing is
+written in it. It may be an `Overlay` of a dataclass: of that only what is written is
 kept. And it may be of a type that reads itself: its classmethod `parse` takes the scalar or the list, and
 raises ValueError with what the user is to be told.
 
@@ -81,6 +82,11 @@ class Kind:
             if is_dataclass(self.bare) and not self.reads_itself and self.bare not in SHAPES
             else None
         )
+
+    @property
+    def word(self) -> str | None:
+        """The word that stands for the section with nothing written in it; None if it has none."""
+        return getattr(self.section, "WORD", None)
 
     @property
     def is_list(self) -> bool:
@@ -170,6 +176,8 @@ class Walk:
         if kind.nullable and _is_null(node):
             return None
         if kind.section:
+            if kind.word is not None and isinstance(node, ScalarNode) and node.value == kind.word:
+                return {}
             return self.section(node, kind.section, key, in_part=kind.is_overlay)
         if kind.is_list:
             return self._items(node, kind.item, key)

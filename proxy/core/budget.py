@@ -29,6 +29,8 @@ IDLE_CLIENT_BYTES = 8 * KIB
 EXCHANGE_BYTES = 20 * KIB
 # One direction of an exchange, its peer not reading: content that waits, and a transport's buffer.
 STALLED_BYTES = 128 * KIB
+# Content that an attempt has sent already, for another upstream (`fallback.on: failure`).
+KEPT_BYTES = 64 * KIB
 # What TLS adds to a connection that has carried much; and if it stalls, when what was read waits encrypted.
 TLS_BYTES = 64 * KIB
 STALLED_TLS_BYTES = 32 * KIB
@@ -92,7 +94,9 @@ def _of_clients(count: int) -> int:
     return 2 * count + min(TURNED_AWAY, count) + min(MAX_RACES, count) * EXTRA_ATTEMPTS
 
 
-def memory_bytes(limits: Limits, entries: int = 0, *, intercepts: bool = False) -> int:
+def memory_bytes(
+    limits: Limits, entries: int = 0, *, intercepts: bool = False, redirects_failures: bool = False
+) -> int:
     """How much memory the process can take: all tunnels, and else exchanges, stalled in both directions.
 
     Each may have an upstream that speaks TLS: any client may ask for an `https://` URL.
@@ -101,6 +105,7 @@ def memory_bytes(limits: Limits, entries: int = 0, *, intercepts: bool = False) 
         limits: the settings.
         entries: how many there are under `upstreams`.
         intercepts: whether one of them has `https: intercept`, so that each client may speak TLS as well.
+        redirects_failures: whether one of them has `fallback: {on: failure}`, so that content is kept for it.
     """
     tunnels = min(limits.max_tunnels, limits.max_connections)
     exchanges = limits.max_connections - tunnels
@@ -115,6 +120,7 @@ def memory_bytes(limits: Limits, entries: int = 0, *, intercepts: bool = False) 
         + (1 + entries) * TLS_SETTINGS_BYTES
         + remembered_bytes(entries)
         + (interception_bytes(limits) if intercepts else 0)
+        + (exchanges * KEPT_BYTES if redirects_failures else 0)
     )
 
 

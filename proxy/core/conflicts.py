@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 from proxy.core.address import canonical
 from proxy.core.escalation import longest_s
+from proxy.core.fallback import FallbackOn, RedirectUrl
 from proxy.core.host import normalised
 from proxy.core.https import HttpsMode, Tls
-from proxy.core.policy import LEASE_MARGIN_S, CircuitPolicy, Dns, Limits, Listen, Settings, Timeouts
+from proxy.core.policy import LEASE_MARGIN_S, CircuitPolicy, Dns, Limits, Listen, Settings, Timeouts, Upstream
 
 _HTTP = 80
 # The part of a token (RFC 9110 section 5.6.2) that also begins a Structured Fields token.
@@ -30,6 +31,7 @@ def conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.routes and settings.listen.reverse is None:
         yield "routes", "nobody listens for them: set listen.reverse to an address such as 127.0.0.1:3130"
     yield from _https_conflicts(settings)
+    yield from _fallback_conflicts(settings)
     general = list(_circuit_conflicts("", settings.circuit, settings.timeouts, settings.limits))
     yield from general
     told = {wrong for _, wrong in general}
@@ -64,6 +66,27 @@ def _https_conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
             yield f"{key}.tls.client_key", "the certificate of this key is missing: set tls.client_cert"
         if tls.server_name is not None and not _is_host(tls.server_name):
             yield f"{key}.tls.server_name", "expected the name of a host, such as api.example.com"
+
+
+def _fallback_conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
+    for index, upstream in enumerate(settings.upstreams):
+        for key, wrong in _conflicts_of_fallback(upstream):
+            yield f"upstreams[{index}].fallback.{key}", wrong
+
+
+def _conflicts_of_fallback(upstream: Upstream) -> Iterator[tuple[str, str]]:
+    fallback = upstream.fallback
+    if fallback.redirect is None:
+        if fallback.internal:
+            yield "internal", "there is no redirect that could lead inside"
+        if fallback.on is not FallbackOn.REFUSAL:
+            yield "on", "only a redirect can follow a failed attempt: set fallback.redirect"
+    elif not fallback.internal and _leads_to(fallback.redirect, upstream):
+        yield "redirect", "this upstream is the one that is refused then: expected another"
+
+
+def _leads_to(redirect: RedirectUrl, upstream: Upstream) -> bool:
+    return upstream.match.matches(redirect.origin.host, redirect.origin.port)
 
 
 def _is_host(name: str) -> bool:

@@ -82,6 +82,12 @@ class DestinationUnavailable(ProxyError):
     refused = True
 
 
+class AnswerPassedOver(DestinationUnavailable):
+    """A failing answer that no client sees, since its request goes elsewhere (`fallback.on: failure`)."""
+
+    refused = False
+
+
 class ConnectionLimitReached(ProxyError):
     """503: a limit of our own; it says nothing of the upstream."""
 

@@ -161,6 +161,8 @@ class Exchange:
         unenforced: why it would have been refused, were the rules on hosts not only to report
             (`egress.hosts.mode`); None where they let it pass.
         request_bytes, response_bytes: content passed on, without heads and chunk framing.
+        fell_back_for: why it goes, or has gone, elsewhere than where it was for; None for others.
+        original: what it was for then.
         begun: the client has received bytes of the answer, so that no other answer can follow.
         ends_by_close: the client takes the end of the connection for the end of the answer.
         server_name: whom a client in a tunnel has asked for in its TLS (SNI), None if nothing is known.
@@ -186,6 +188,8 @@ class Exchange:
     error: errors.ProxyError | None = None
     outcome: Outcome = NEUTRAL
     unenforced: str | None = None
+    fell_back_for: str | None = None
+    original: Target | None = None
     client_left: bool = False
     begun: bool = False
     ends_by_close: bool = False
@@ -240,6 +244,23 @@ class Exchange:
         """Says that nobody owes anything: we are at work ourselves."""
         self.wait_for(_NOTHING, FOREVER, now)
         self.deadline = FOREVER
+
+    def fall_back(self, reason: str, now: float) -> None:
+        """Says that it goes elsewhere: what is known of its first upstream is no fact of the next.
+
+        Args:
+            reason: why, a token.
+            now: monotonic seconds.
+        """
+        self.wait_over(now)
+        self.fell_back_for, self.original = reason, self.target
+        self.source = _BY_PROXY
+        self.status = self.address = self.dns_s = self.connect_s = self.tls_s = self.head_s = None
+        self.outcome, self.at_lease = NEUTRAL, None
+        self.reused = False
+        self.upstream_s = self.owed_by_lease_s = 0.0
+        self.upstream_took_at = -FOREVER
+        self.lease_at = self.ends_at = FOREVER
 
     def client_took(self, now: float) -> None:
         """Says that the client has read some of what it was sent: it has as much time again for the next."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from proxy.core.acl import NOWHERE, Acl, Indexes, OwnListeners
 from proxy.core.circuit_name import CircuitName
 from proxy.core.egress import Egress
+from proxy.core.fallback import NO_FALLBACK, Fallback
 from proxy.core.host_pattern import HostPattern, HostPatterns
 from proxy.core.https import HttpsMode, Tls
 from proxy.core.overlay import Overlay
@@ -34,6 +35,7 @@ class UpstreamPolicy:
     acl: Acl
     https: HttpsMode
     tls: Tls
+    fallback: Fallback
 
 
 class _Pair(NamedTuple):
@@ -207,12 +209,14 @@ def _overlaid(settings: Settings, upstream: Upstream | None, rules: _Rules) -> _
     timeouts = settings.timeouts
     open_action = settings.open_action
     https = HttpsMode.TUNNEL
+    fallback = NO_FALLBACK
     if upstream is not None:
         circuit = upstream.circuit.onto(circuit)
         timeouts = upstream.timeouts.onto(timeouts)
         open_action = upstream.open_action or open_action
         https = upstream.https
+        fallback = upstream.fallback
     if circuit.probe_lease is None:
         circuit = replace(circuit, probe_lease=Seconds(timeouts.lease_s))
-    policy = UpstreamPolicy(circuit, timeouts, open_action, rules.open, https, rules.tls)
+    policy = UpstreamPolicy(circuit, timeouts, open_action, rules.open, https, rules.tls, fallback)
     return _Pair(policy, replace(policy, acl=rules.internal))

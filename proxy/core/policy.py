@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import Annotated
 
 from proxy.core.egress import Egress
+from proxy.core.fallback import NO_FALLBACK, Fallback
 from proxy.core.host_pattern import HostPattern
 from proxy.core.https import HttpsMode, Intercept, Tls
 from proxy.core.overlay import Overlay
@@ -288,6 +289,7 @@ class Upstream:
     https: HttpsMode = HttpsMode.TUNNEL
     tls: Overlay[Tls] = field(default_factory=Overlay[Tls])
     open_action: OpenAction | None = None
+    fallback: Fallback = NO_FALLBACK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

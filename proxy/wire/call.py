@@ -2,6 +2,7 @@
 
 from aiohttp import HttpVersion11, web
 
+from proxy.core.budget import KEPT_BYTES
 from proxy.core.exchange import Exchange
 from proxy.core.headers import Framing, Head
 from proxy.core.opening import Opening
@@ -25,6 +26,8 @@ class Call:
         head: the fields of the request; from naming on, like `target`.
         policy: the settings of its upstream; from admission on, like `permit`.
         opening: what its client has said behind a 200, where that comes before the upstream is called.
+        taken: all content that an attempt has read of it, so that another upstream can be sent the same; None
+            where that is not kept, or is too much.
     """
 
     __slots__ = (
@@ -36,6 +39,7 @@ class Call:
         "permit",
         "policy",
         "request",
+        "taken",
         "target",
     )
 
@@ -49,7 +53,15 @@ class Call:
         self.request = request
         self.client = client
         self.opening: Opening | None = None
+        self.taken: bytearray | None = None
         self.is_http_1_1 = request.version == HttpVersion11
+
+    def keep(self, piece: bytes) -> None:
+        """Keeps content that is read, as long as it is little, where an attempt has said that it must."""
+        if self.taken is not None:
+            self.taken += piece
+            if len(self.taken) > KEPT_BYTES:
+                self.taken = None
 
     @property
     def upgrades(self) -> bool:

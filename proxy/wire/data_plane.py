@@ -19,6 +19,7 @@ from proxy.core.routes import Routes
 from proxy.wire.deadlines import Deadlines
 from proxy.wire.dialer import Dialer
 from proxy.wire.drain import drained, ended
+from proxy.wire.fallbacks import Fallbacks
 from proxy.wire.forward import Forwarding
 from proxy.wire.handler import Handler, Intercept, Report
 from proxy.wire.heads import Heads
@@ -72,6 +73,7 @@ class DataPlane:
 
     Attributes:
         own: our own listeners, which nobody may call.
+        fallbacks: where what a circuit refuses may go instead.
         endpoints: where clients are to connect, by the keys under `listen`.
         listeners: make a client's connection, by the keys under `listen`.
     """
@@ -98,7 +100,8 @@ class DataPlane:
         self._dialer = Dialer(clock)
         self.pool = Pool(self._dialer, clock)
         self.tunnels = Tunnels(self._dialer, self.pool, clock)
-        self._forwarding = Forwarding(self.pool, self.tunnels, clock)
+        self.fallbacks = Fallbacks()
+        self._forwarding = Forwarding(self.pool, self.tunnels, self.fallbacks, clock)
         self._interception: Interception | None = None
         self.deadlines = Deadlines(clock, self._sweep)
         self.handler = Handler(
@@ -112,6 +115,7 @@ class DataPlane:
                 Entry.TUNNEL: self.tunnels.carry,
             },
             report=report,
+            fallbacks=self.fallbacks,
             clock=clock,
         )
         self.clients = Clients(self.handler, clock())

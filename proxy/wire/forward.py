@@ -11,11 +11,14 @@ from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web import RequestPayloadError
 
-from proxy.core.errors import HttpRequestError, KeptAliveClosed
+from proxy.core.errors import AnswerPassedOver, HttpRequestError, KeptAliveClosed
 from proxy.core.exchange import Awaited, Source
 from proxy.core.headers import Body, Framing
+from proxy.core.outcome import Verdict
 from proxy.core.policy import Limits
 from proxy.wire.call import Call
+from proxy.wire.fallbacks import Fallbacks
+from proxy.wire.framing import body_for_client, framed
 from proxy.wire.heads import Heads
 from proxy.wire.parser import ResponseHead
 from proxy.wire.pool import Pool
@@ -31,10 +34,8 @@ _LAST_CHUNK = b"0\r\n\r\n"
 _SWITCHING_PROTOCOLS = 101
 # Members are looked up on their class in Python; these are read in every exchange.
 _NONE, _CHUNKED, _CLOSE = Framing.NONE, Framing.CHUNKED, Framing.CLOSE
-_BY_UPSTREAM = Source.UPSTREAM
+_BY_UPSTREAM, _FAILURE = Source.UPSTREAM, Verdict.FAILURE
 _RESPONSE_HEAD, _RESPONSE_CONTENT = Awaited.RESPONSE_HEAD, Awaited.RESPONSE_CONTENT
-_IN_CHUNKS = Body(Framing.CHUNKED)
-_TO_THE_END = Body(Framing.CLOSE)
 
 
 class Forwarding:
@@ -43,12 +44,16 @@ class Forwarding:
     Args:
         pool: lends connections.
         tunnels: carry what has become a WebSocket.
+        fallbacks: where what has failed may go instead.
         clock: monotonic seconds.
     """
 
-    def __init__(self, pool: Pool, tunnels: Tunnels, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, pool: Pool, tunnels: Tunnels, fallbacks: Fallbacks, clock: Callable[[], float]
+    ) -> None:
         self.pool = pool
         self.tunnels = tunnels
+        self.fallbacks = fallbacks
         self.clock = clock
 
     def configure(self, limits: Limits, heads: Heads) -> None:
@@ -100,11 +105,16 @@ class _Relay:
         self._expects_continue = False
         # What has been sent behind the first piece; None if it is not kept for a second try.
         self._more: bytearray | None = bytearray() if call.request.method in _IDEMPOTENT else None
+        # What an attempt elsewhere has read comes first.
+        before, call.taken = call.taken, bytearray() if by.fallbacks.may_redirect(call) else None
         if body.framing is not _NONE:
             piece = content.read_nowait(-1)
+            if before:
+                piece = bytes(before) + piece
+            call.keep(piece)
             call.exchange.request_bytes = self._sent = len(piece)
             self._whole = content.at_eof()
-            self._first += _framed(piece, body)
+            self._first += framed(piece, body)
             if self._whole and body.framing is _CHUNKED:
                 self._first += _LAST_CHUNK
             self._expects_continue = not piece and not self._whole and call.head.expects_continue
@@ -183,19 +193,23 @@ class _Relay:
         is_coming = not content.is_eof()
         if is_coming:
             self._call.client.pause_reading()
-        await self._upstream.drain()
-        if is_coming:
-            self._call.client.resume_reading()
+        try:
+            await self._upstream.drain()
+        finally:
+            # However that ends: the content may have to go elsewhere.
+            if is_coming:
+                self._call.client.resume_reading()
 
     def _pass_on(self, piece: bytes) -> None:
         exchange = self._call.exchange
         self._expects_continue = False
+        self._call.keep(piece)
         exchange.request_bytes += len(piece)
         self._sent += len(piece)
         if self._sent > _MAX_REPLAYED:
             self._more = None
             self._first = b""
-        self._write(_framed(piece, exchange.body))
+        self._write(framed(piece, exchange.body))
 
     def _write(self, part: bytes) -> None:
         if self._more is not None:
@@ -232,21 +246,24 @@ class _Relay:
         exchange.status = head.status
         exchange.source = _BY_UPSTREAM
         exchange.outcome = permit.head(head.status, head.retry_after_at(now), now)
+        if call.taken is not None and exchange.outcome.verdict is _FAILURE:
+            permit.settle(exchange.outcome, now)
+            raise AnswerPassedOver(f"the upstream answered {head.status}", reason="failing_status")
         if head.status == _SWITCHING_PROTOCOLS:
             return await self._switch(head, now)
-        body = _body_for_client(head.body, call)
+        body = body_for_client(head.body, call)
         keep = body.framing is not _CLOSE and call.may_follow
         piece = upstream.take()
         exchange.response_bytes = len(piece)
         exchange.begun = True
         exchange.ends_by_close = body.framing is _CLOSE
-        out = self._heads.response(head, body, keep=keep)
+        out = self._heads.response(head, body, keep=keep, fell_back_for=exchange.fell_back_for)
         if response.complete:
             # The rest is our own doing.
             exchange.wait_over(now)
             self._answer(out + self._end(piece, body))
         else:
-            self._answer(out + _framed(piece, body))
+            self._answer(out + framed(piece, body))
             # What has been written must not be held for as long as the rest takes.
             del piece, out
             await self._relay_content(body, now)
@@ -279,17 +296,20 @@ class _Relay:
             piece = await upstream.content()
             complete = response.complete
             exchange.response_bytes += len(piece)
-            self._answer(self._end(piece, body) if complete else _framed(piece, body))
+            self._answer(self._end(piece, body) if complete else framed(piece, body))
             del piece
 
     async def _relay_interim(self, head: ResponseHead) -> None:
         """Passes a 1xx on (RFC 9110 section 15.2: "MUST forward"; not to HTTP/1.0 clients)."""
+        call = self._call
         awaits_anew = head.status == 100  # noqa: PLR2004 -- RFC 9110 section 15.2.1
         if awaits_anew:
             self._expects_continue = False
-        if self._call.is_http_1_1:
+        if call.is_http_1_1:
+            # The client has had something of this upstream.
+            call.taken = None
             self._answer(self._heads.interim(head))
-            if self._call.client.writing_paused:
+            if call.client.writing_paused:
                 await self._drain()
                 awaits_anew = True
         if awaits_anew:
@@ -315,7 +335,7 @@ class _Relay:
         """The last piece of content as it goes to the client."""
         if body.framing is not _CHUNKED:
             return piece
-        return _framed(piece, body) + self._heads.last_chunk(self._upstream.response)
+        return framed(piece, body) + self._heads.last_chunk(self._upstream.response)
 
     async def _drain(self) -> None:
         """Waits until the client has taken most of what was written; the upstream is not read meanwhile."""
@@ -326,18 +346,3 @@ class _Relay:
         await call.request.writer.drain()
         self._is_draining = False
         self._upstream.release()
-
-
-def _framed(piece: bytes, body: Body) -> bytes:
-    if body.framing is not _CHUNKED or not piece:
-        return piece
-    return b"%x\r\n%b\r\n" % (len(piece), piece)
-
-
-def _body_for_client(body: Body, call: Call) -> Body:
-    """How the client learns where the response ends (RFC 9112 section 6.1: no chunks for HTTP/1.0)."""
-    if body.framing is _CLOSE and call.is_http_1_1:
-        return _IN_CHUNKS
-    if body.framing is _CHUNKED and not call.is_http_1_1:
-        return _TO_THE_END
-    return body

@@ -3,6 +3,8 @@
     begin -> name the target -> find its policy -> authorize -> admit -> carry: forward or tunnel -> settle
       -> report once
 
+What a circuit refuses may have a fallback; it walks once more then, from the policy of its new target on.
+
 Only two things vary: how the target is named, and how the bytes are carried. Every request that a client
 sends ends in exactly one report, whatever happens on the way.
 """
@@ -21,9 +23,11 @@ from proxy.core.permit import Permit
 from proxy.core.policies import Policies
 from proxy.core.policy import OpenAction
 from proxy.core.registry import Circuits
+from proxy.core.target import Target
 from proxy.wire.call import Call
 from proxy.wire.client import ClientConnection
 from proxy.wire.deadlines import Deadlines
+from proxy.wire.fallbacks import Fallbacks
 from proxy.wire.responses import render
 from proxy.wire.written import CLOSE, KEEP, LINGER
 
@@ -52,11 +56,12 @@ class Handler:
         deadlines: watches what is awaited.
         carries: how each entry's bytes are carried.
         report: told once of each exchange.
+        fallbacks: where what is refused may go instead.
         clock: monotonic seconds.
 
     Attributes:
         in_flight: exchanges on the line now.
-        begun: how many have been admitted so far.
+        begun: how many calls have been admitted so far.
         carried: how many of those have ended, but for those that were refused all the same.
         is_stopping: whether no exchange may begin any more.
     """
@@ -69,6 +74,7 @@ class Handler:
         deadlines: Deadlines,
         carries: dict[Entry, Carry],
         report: Report,
+        fallbacks: Fallbacks,
         clock: Callable[[], float],
     ) -> None:
         self._name = name
@@ -76,6 +82,7 @@ class Handler:
         self._deadlines = deadlines
         self._carries = carries
         self._report = report
+        self.fallbacks = fallbacks
         self._clock = clock
         self.in_flight = 0
         self.begun = 0
@@ -100,37 +107,10 @@ class Handler:
             return LINGER
         call = Call(Exchange(naming.entry(request.method), request.method, self._clock()), request, client)
         exchange = call.exchange
-        now = exchange.started
         client.exchange_begins(exchange, request.content)
         self.in_flight += 1
         try:
-            target, policy = self._policies.find(naming.name(call))
-            exchange.target, call.target, call.policy = target, target, policy
-            if self.is_stopping:
-                raise Draining("the proxy is shutting down")  # noqa: TRY301 -- answered where all others are
-            # Before admission: who is denied neither uses a probe nor learns of a circuit, nor makes one.
-            policy.acl.authorize(exchange, target)
-            if exchange.entry is _TUNNEL and policy.https is _INTERCEPT and self._intercept is not None:
-                # No circuit and no upstream: the requests inside come to this line by themselves.
-                with self._deadlines.watch(exchange):
-                    succession = await self._intercept(call)
-                if succession is not None:
-                    return succession
-                now = self._clock()
-                # It is admitted only now: its circuit must not go back to the settings of before a reload.
-                target, policy = self._policies.find(target)
-                call.policy = policy
-                policy.acl.authorize(exchange, target)
-            host = target.circuit
-            endpoint = None
-            if exchange.entry is not _TUNNEL:  # a tunnel hides what would tell its endpoint
-                endpoint = policy.circuit.key.endpoint(host, target.origin_form, request.raw_headers)
-                if policy.timeouts.total:
-                    exchange.ends_at = exchange.started + policy.timeouts.total
-            with self._circuits.admit(host, policy.circuit, exchange, now, endpoint) as permit:
-                self.begun += 1
-                call.permit = permit
-                answer = await self._carry(call, permit)
+            answer = await self._walk(call, naming.name(call))
         except ProxyError as error:
             exchange.error = error
             answer = self._answer(call, error)
@@ -143,6 +123,48 @@ class Handler:
             self.in_flight -= 1
             self._report(exchange, self._clock())
         return answer
+
+    async def _walk(self, call: Call, target: Target) -> web.StreamResponse:
+        """Walks from the policy on; what is refused or has failed may walk once more, to its fallback."""
+        try:
+            return await self._pass(call, target)
+        except ProxyError as error:
+            elsewhere = self.fallbacks.instead_of(call, error, self._clock())
+            if elsewhere is None:
+                raise
+        return await self._pass(call, elsewhere)
+
+    async def _pass(self, call: Call, target: Target) -> web.StreamResponse:
+        exchange = call.exchange
+        # When it was begun, or has fallen back; nobody has been waited for since.
+        now = exchange.owed_since
+        target, policy = self._policies.find(target)
+        exchange.target, call.target, call.policy = target, target, policy
+        if self.is_stopping:
+            raise Draining("the proxy is shutting down")
+        # Before admission: who is denied neither uses a probe nor learns of a circuit, nor makes one.
+        policy.acl.authorize(exchange, target)
+        if exchange.entry is _TUNNEL and policy.https is _INTERCEPT and self._intercept is not None:
+            # No circuit and no upstream: the requests inside come to this line by themselves.
+            with self._deadlines.watch(exchange):
+                succession = await self._intercept(call)
+            if succession is not None:
+                return succession
+            now = self._clock()
+            # It is admitted only now: its circuit must not go back to the settings of before a reload.
+            target, policy = self._policies.find(target)
+            call.policy = policy
+            policy.acl.authorize(exchange, target)
+        host = target.circuit
+        endpoint = None
+        if exchange.entry is not _TUNNEL:  # a tunnel hides what would tell its endpoint
+            endpoint = policy.circuit.key.endpoint(host, target.origin_form, call.request.raw_headers)
+            if policy.timeouts.total:
+                exchange.ends_at = exchange.started + policy.timeouts.total
+        with self._circuits.admit(host, policy.circuit, exchange, now, endpoint) as permit:
+            self.begun += 1
+            call.permit = permit
+            return await self._carry(call, permit)
 
     def refuse(self, request: web.BaseRequest, error: ProxyError) -> web.StreamResponse:
         """Answers a request that could not be parsed, so that it never got onto the line."""

@@ -72,15 +72,22 @@ class Heads:
         own = [_WEBSOCKET, (b"Connection", b"Upgrade")]
         return _status_line(head) + _lines([*self._cleaned(head), *self._via_1_1, *own])
 
-    def response(self, head: ResponseHead, body: Body, *, keep: bool) -> bytes:
+    def response(
+        self, head: ResponseHead, body: Body, *, keep: bool, fell_back_for: str | None = None
+    ) -> bytes:
         """The head of a final response; to be made once.
 
         Args:
             head: as the upstream sent it.
             body: how the client finds the end of the content.
             keep: whether the connection stays open behind it.
+            fell_back_for: why it comes from elsewhere than the request was for, a token; None if it does not.
         """
         fields = self._cleaned(head)
+        if fell_back_for is not None:
+            # RFC 9209 section 2: the client must not take it for the answer of its upstream.
+            said = f'{self._name.decode("ascii")}; details="redirected: {fell_back_for}"'
+            fields.append((b"Proxy-Status", said.encode("ascii")))
         if body.framing is Framing.CHUNKED:
             fields.append(_CHUNKED)
         fields += self._via_1_1 if head.version == "1.1" else self._via_1_0

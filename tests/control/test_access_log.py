@@ -94,6 +94,8 @@ def test_the_line_of_an_exchange(stream: BinaryIO, lines: Lines) -> None:
         "server_name": "other.example.com",
         "address": "192.0.2.7",
         "unenforced": None,
+        "fell_back_for": None,
+        "original": None,
         "status": 504,
         "source": "proxy",
         "outcome": "failure(response_timeout)",

@@ -19,6 +19,7 @@ from proxy.control.convert import MAX_SECONDS, duration_text, parse_seconds, par
 from proxy.core.egress import AllowedAddresses, Egress, SniRules
 from proxy.core.errors import HttpRequestDenied
 from proxy.core.exchange import Entry, Exchange
+from proxy.core.fallback import Fallback, FallbackOn, RedirectUrl
 from proxy.core.host_pattern import HostPattern
 from proxy.core.https import HttpsMode, Intercept, Tls, TlsVersion
 from proxy.core.overlay import Overlay
@@ -96,6 +97,18 @@ def of_upstream(https: HttpsMode = HttpsMode.TUNNEL, **tls: object) -> Settings:
 ACCEPTED: list[tuple[str, Settings]] = [
     ("", Settings()),
     ("# only a comment\n", Settings()),
+    ("upstreams: [{match: a, fallback: reject}]", Settings(upstreams=(Upstream(match=HostPattern("a")),))),
+    (
+        "upstreams: [{match: a, fallback: {redirect: 'http://b/{path}', on: failure}}]",
+        Settings(
+            upstreams=(
+                Upstream(
+                    match=HostPattern("a"),
+                    fallback=Fallback(redirect=RedirectUrl.parse("http://b/{path}"), on=FallbackOn.FAILURE),
+                ),
+            )
+        ),
+    ),
     ("---\n", Settings()),
     ("null", Settings()),
     ("{}", Settings()),
@@ -506,7 +519,7 @@ FAULTS: list[tuple[str | bytes, *tuple[str, ...]]] = [
         ":9: upstreams[0].timeouts.head: expected a duration >= 1ms, got 0",
         (
             ":10: upstreams[0].limits: unknown key; "
-            "expected one of match, circuit, timeouts, egress, https, tls, open_action"
+            "expected one of match, circuit, timeouts, egress, https, tls, open_action, fallback"
         ),
     ),
     (
@@ -903,6 +916,8 @@ def test_what_the_example_shows_in_comments_loads(write: Callable[[str], Path]) 
     assert [str(upstream.match) for upstream in loaded.upstreams] == ["hooks.example.com", "*.example.com"]
     assert loaded.upstreams[1].timeouts == Overlay({"head": Seconds(60)})
     assert [upstream.open_action for upstream in loaded.upstreams] == [None, OpenAction.CLOSE]
+    redirect = RedirectUrl.parse("http://dead-letters.internal/{host}/{path}?{query}")
+    assert loaded.upstreams[1].fallback == Fallback(redirect=redirect, internal=True)
     assert [upstream.https for upstream in loaded.upstreams] == [HttpsMode.TUNNEL, HttpsMode.ORIGINATE]
     assert loaded.upstreams[1].tls.onto(Tls()) == Tls(
         ca="private-ca.pem", client_cert="me.pem", client_key="me.key", min_version=TlsVersion.TLS_1_3

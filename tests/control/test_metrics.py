@@ -17,7 +17,7 @@ from proxy.core.exchange import Awaited, Entry, Source
 from proxy.core.outcome import FailureKind
 from proxy.core.refusals import REJECTION_REASONS
 from proxy.core.states import Condition
-from proxy.core.target import from_absolute_form
+from proxy.core.target import Target, from_absolute_form
 
 # What Prometheus 3 sends.
 PROMETHEUS = (
@@ -45,6 +45,10 @@ DENIALS = (
     "unknown_coding",
     "unknown_version",
 )
+
+
+# The entries whose exchanges have a length that says something.
+TIMED = ("forward", "reverse", "intercepted")
 
 
 def opened(host: str = "a:80") -> Rig:
@@ -123,6 +127,17 @@ def test_what_fails_or_is_full_is_not_denied(error: errors.ProxyError | None) ->
     metrics = metrics_of()
     metrics.observe(ended(Entry.FORWARD, "GET", 0.0, status=502, error=error), 1.0)
     assert nonzero(samples(metrics), "denied_total") == {}
+
+
+def test_what_went_elsewhere_is_counted_by_how_and_why() -> None:
+    metrics = metrics_of()
+    inbox = Target("http", "a", 80, "/", "a")
+    away = ended(Entry.FORWARD, "POST", status=200, fell_back_for="circuit_open", original=inbox)
+    metrics.observe(away, 1.0)
+    metrics.observe(ended(Entry.FORWARD, "GET", 0.0, status=200), 1.0)
+    assert nonzero(samples(metrics), "fallbacks_total") == {
+        "fallbacks_total{fallback=redirect,reason=circuit_open}": 1,
+    }
 
 
 def test_content_is_summed_by_direction() -> None:
@@ -261,7 +276,7 @@ def test_all_known_series_are_there_before_the_first_request() -> None:
     zero = {name for name, value in found.items() if value == 0 and not name.startswith(timed)}
     counts = {name for name in found if name.startswith(timed) and "_count" in name}
     assert counts == {
-        *(f"request_seconds_count{{entry={entry}}}" for entry in ("forward", "reverse", "intercepted")),
+        *(f"request_seconds_count{{entry={entry}}}" for entry in TIMED),
         *(
             f"upstream_phase_seconds_count{{phase={phase}}}"
             for phase in ("dns", "connect", "tls", "head", "total")
@@ -272,7 +287,7 @@ def test_all_known_series_are_there_before_the_first_request() -> None:
         *(
             f"requests_total{{code_class={code_class},entry={entry},source={source}}}"
             for code_class in ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
-            for entry in ("forward", "tunnel", "reverse", "intercepted")
+            for entry in ("tunnel", *TIMED)
             for source in ("upstream", "proxy")
         ),
         *(f"calls_total{{outcome={outcome}}}" for outcome in ("success", "alive", "throttled", "failure")),
@@ -291,6 +306,7 @@ def test_all_known_series_are_there_before_the_first_request() -> None:
         *(f"dns_lookups_total{{result={result.value}}}" for result in Lookup),
         *(f"denied_total{{enforced=true,reason={reason}}}" for reason in DENIALS),
         *(f"denied_total{{enforced=false,reason={reason}}}" for reason in RULES),
+        *(f"fallbacks_total{{fallback=redirect,reason={reason}}}" for reason in REJECTION_REASONS),
         "bytes_total{direction=request}",
         "bytes_total{direction=response}",
         "circuit_evictions_total",

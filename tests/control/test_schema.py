@@ -86,11 +86,17 @@ def test_most_examples_are_taken() -> None:
     assert sum(not faults(str(block.values[0])) for block in BLOCKS) >= 15
 
 
+def section_of(one: dict[str, Any]) -> dict[str, Any]:
+    """The section among what may stand behind a key, if a word may stand for it; else what there is."""
+    sections = [each for each in one.get("anyOf", ()) if "properties" in each]
+    return sections[0] if sections else one
+
+
 def leaves(section: dict[str, Any], prefix: str = "") -> dict[str, dict[str, Any]]:
     """The schema of each key that is no section, by its dotted name."""
     found: dict[str, dict[str, Any]] = {}
     for name, one in section["properties"].items():
-        inner = one.get("items", one)
+        inner = section_of(one.get("items", one))
         if "properties" in inner:
             found |= leaves(inner, f"{prefix}{name}{'[]' if 'items' in one else ''}.")
         else:
@@ -203,6 +209,7 @@ WORDS = [
         "path",
         "path:3",
         "header:X-Tenant",
+        "http://dl.test/{host}/{path}?{query}",
         "enforce",
         "observe",
         "disabled",
@@ -223,6 +230,9 @@ WORDS = [
         "full",
         "respond",
         "close",
+        "reject",
+        "refusal",
+        "failure",
     ),
     *("tunnel", "intercept", "originate", "1.2", "1.3", "none", "null", "true", "", "0", "5", "1.5", "-1"),
     *("0s", "0ms", "30s", "1.5m", "0.0001h", "250ms", "1d", "512", "64KiB", "1GiB", "0KiB", "64kb"),
@@ -273,6 +283,8 @@ def fitting(one: dict[str, Any]) -> list[Value]:
 
 def values_of(one: dict[str, Any]) -> st.SearchStrategy[Value]:
     """Values for a key, most of them of its form."""
+    if section_of(one) is not one:
+        return values_of(section_of(one)) | st.just(one["anyOf"][0]["const"])
     if "properties" in one:
         known = {name: values_of(inner) for name, inner in one["properties"].items()}
         needed = {name: known.pop(name) for name in one.get("required", ())}

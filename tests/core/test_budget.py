@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from proxy.core.budget import (
     EXTRA_ATTEMPTS,
     FIXED,
+    KEPT_BYTES,
     MAX_RACES,
     TURNED_AWAY,
     Clamped,
@@ -82,6 +83,8 @@ def test_memory_grows_with_each_limit() -> None:
         assert memory_bytes(replace(limits, **{name: 2 * getattr(limits, name)})) > least
     assert memory_bytes(Limits(), entries=1) > least
     assert memory_bytes(Limits(), intercepts=True) == least + interception_bytes(Limits())
+    kept = (Limits().max_connections - Limits().max_tunnels) * KEPT_BYTES
+    assert memory_bytes(Limits(), redirects_failures=True) == least + kept
     assert interception_bytes(Limits(max_connections=4000)) > interception_bytes(Limits())
     # More tunnels than clients there cannot be.
     assert memory_bytes(Limits(max_tunnels=2000)) == memory_bytes(Limits(max_tunnels=9000))

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.core.conflicts import conflicts
+from proxy.core.fallback import Fallback, FallbackOn, RedirectUrl
 from proxy.core.host_pattern import HostPattern
 from proxy.core.https import HttpsMode, Intercept
 from proxy.core.overlay import Overlay
@@ -143,3 +144,29 @@ def route(url: str) -> Route:
 )
 def test_settings_that_cannot_be_used(settings: Settings, keys: list[str]) -> None:
     assert [key for key, _ in conflicts(settings)] == keys
+
+
+def falls_back(match: str = "a.test", **fallback: object) -> Settings:
+    made = Upstream(match=HostPattern.parse(match), fallback=Fallback(**fallback))  # type: ignore[arg-type]
+    return Settings(upstreams=(made,))
+
+
+ELSEWHERE = RedirectUrl.parse("http://dl.test:8080/{host}")
+
+
+@pytest.mark.parametrize(
+    ("settings", "keys"),
+    [
+        (falls_back(), []),
+        (falls_back(redirect=ELSEWHERE), []),
+        (falls_back(redirect=ELSEWHERE, internal=True, on=FallbackOn.FAILURE), []),
+        (falls_back(internal=True), ["internal"]),
+        (falls_back(on=FallbackOn.FAILURE), ["on"]),
+        (falls_back(match="dl.test", redirect=ELSEWHERE), ["redirect"]),
+        (falls_back(match="*", redirect=ELSEWHERE), ["redirect"]),
+        (falls_back(match="*", redirect=ELSEWHERE, internal=True), []),
+        (falls_back(match="dl.test:80", redirect=ELSEWHERE), []),
+    ],
+)
+def test_what_of_a_fallback_does_not_go_together(settings: Settings, keys: list[str]) -> None:
+    assert [key for key, _ in conflicts(settings)] == [f"upstreams[0].fallback.{key}" for key in keys]

@@ -68,6 +68,7 @@ TRUNCATED = failed(FailureKind.TRUNCATED)
 
 ROWS = [
     Row(errors.DestinationUnavailable, "destination_unavailable", 503, 503, "", NEUTRAL, refused=True),
+    Row(errors.AnswerPassedOver, "destination_unavailable", 503, 503, "", NEUTRAL),
     Row(errors.ConnectionLimitReached, "connection_limit_reached", 503, 503, "", NEUTRAL, 1, refused=True),
     Row(errors.LocalLimit, "connection_limit_reached", 503, 503, "local_limit", NEUTRAL, 1, refused=True),
     Row(errors.DnsError, "dns_error", 502, 502, "", NEUTRAL),

@@ -343,3 +343,24 @@ def test_without_a_lease_nothing_is_kept() -> None:
     exchange.upstream_took(1e9)
     exchange.wait_over(1e9)
     assert exchange.at_lease is None
+
+
+def test_what_was_learnt_of_the_first_upstream_is_forgotten_when_it_falls_back() -> None:
+    exchange = Exchange(Entry.FORWARD, "POST", 0.0)
+    first = from_absolute_form("http://a.test/", "POST")
+    exchange.target = first
+    exchange.status, exchange.address, exchange.reused = 500, "192.0.2.1", True
+    exchange.dns_s = exchange.connect_s = exchange.tls_s = exchange.head_s = 1.0
+    exchange.source, exchange.outcome = Source.UPSTREAM, failed(FailureKind.STATUS)
+    exchange.ends_at = exchange.lease_at = 90.0
+    exchange.wait_for(Awaited.RESPONSE_HEAD, 30.0, 1.0)
+    exchange.fall_back("failing_status", 4.0)
+    assert (exchange.fell_back_for, exchange.original) == ("failing_status", first)
+    facts = vars(exchange)
+    assert [facts[name] for name in ("status", "address", "reused")] == [None, None, False]
+    assert facts["source"] is Source.PROXY
+    assert [facts[f"{phase}_s"] for phase in ("dns", "connect", "tls", "head")] == [None] * 4
+    assert (exchange.outcome, exchange.ends_at, exchange.lease_at) == (NEUTRAL, FOREVER, FOREVER)
+    assert exchange.total_upstream_s(4.0) == 0
+    assert exchange.owed_since == 4.0
+    assert exchange.deadline == FOREVER

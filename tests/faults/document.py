@@ -14,6 +14,7 @@ from proxy.core.acl import Acl, OwnListeners
 from proxy.core.address import Network
 from proxy.core.egress import AllowedAddresses, Egress, Hosts, SniRules
 from proxy.core.errors import (
+    AnswerPassedOver,
     ConnectionLimitReached,
     DestinationIpProhibited,
     DestinationUnavailable,
@@ -86,8 +87,9 @@ it.
 - *connection*: whether it takes the client's next request. After a refused CONNECT it never does: what
   follows could be meant for the tunnel, and nobody may read it as a request.
 """
-# Those that have their reasons where they are made, or are but the parents of others.
+# Those that have their reasons where they are made, are but the parents of others, or are told to no client.
 _TOLD_ELSEWHERE = {
+    AnswerPassedOver,
     ConnectionLimitReached,
     DestinationUnavailable,
     ProxyInternalResponse,
