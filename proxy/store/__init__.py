@@ -1,0 +1,1 @@
+"""Keeps deferred requests on disk, so that what was accepted outlives the process."""
