@@ -9,7 +9,7 @@ WIRE := tests/wire tests/faults tests/fuzz tests/process tests/scale
 WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check format test test-system fuzz mutants bench-core bench-forward bench-https bench-leaves bench-memory isolation errors classes descriptions pictures page-pictures monitoring test-image lock clean
+.PHONY: help run demo check format test test-system fuzz mutants bench-core bench-forward bench-https bench-leaves bench-memory bench-store isolation errors classes descriptions pictures page-pictures monitoring test-image lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -103,6 +103,9 @@ bench-leaves: $(VENV)/.run ## what a leaf certificate costs in time and memory (
 
 bench-memory: $(VENV)/.dev ## what each kind of peer costs in memory (ARGS="--only tunnel" for some of them)
 	PYTHONPATH=tests $(BIN)/python bench/memory/bench_memory.py $(ARGS)
+
+bench-store: $(VENV)/.run ## how many deferred requests can be stored in a second (ARGS="--directory /var/lib/x")
+	$(BIN)/python bench/store/bench_store.py $(ARGS)
 
 isolation: $(VENV)/.isolation ## sick endpoints beside healthy ones: with and without proxies, 15 minutes (ARGS=--short for a sixth of them)
 	bench/isolation/install
