@@ -18,14 +18,18 @@ IN_LISTS = {
     "upstreams[].https": "What becomes of their HTTPS. tunnel: bytes pass unseen. intercept: the proxy ends "
     "the client's TLS, and so sees each status. originate: clients speak http://, and the proxy https:// for "
     "them.",
-    "upstreams[].fallback": "What becomes of the requests that a circuit refuses: reject, or a redirect. "
-    "See docs/fallback.md.",
+    "upstreams[].fallback": "What becomes of the requests that a circuit refuses: reject, a redirect, or "
+    "defer. See docs/fallback.md.",
     "upstreams[].fallback.redirect": "The URL where they go instead; {scheme}, {host}, {port}, {path} and "
     "{query} of the request may stand in its path and query.",
     "upstreams[].fallback.internal": "Whether that may be called whatever the class of its address (see "
     "egress).",
     "upstreams[].fallback.on": "refusal: when a circuit refuses. failure: also when the attempt fails before "
     "any byte of an answer, and the content is still whole.",
+    "upstreams[].fallback.defer": "Whether they are stored, answered 202, and delivered when the circuit "
+    "lets calls through (see defer).",
+    "upstreams[].fallback.order": "loose: deferred requests keep their order. strict: live ones wait behind "
+    "them.",
     "upstreams[].tls": "How the proxy itself speaks TLS to them; it always verifies them.",
     "upstreams[].tls.ca": "A file of certificates (PEM) to trust instead of the system's.",
     "upstreams[].tls.client_cert": "A file (PEM) with the certificate to show where one is asked for.",

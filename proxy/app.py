@@ -34,8 +34,11 @@ from proxy.core.budget import Clamped, descriptors, fitted
 from proxy.core.exchange import Exchange
 from proxy.core.policy import CircuitPolicy, Endpoint, Settings
 from proxy.core.registry import Circuits
+from proxy.core.states import Transition
+from proxy.deferral import Deferral
 from proxy.provisions import provided
 from proxy.wire.data_plane import DataPlane, Provisions
+from proxy.wire.delivering import Clocks
 from proxy.wire.descriptors import raise_limit
 
 # The signals that end the process.
@@ -90,7 +93,7 @@ class Sidecar:
         self.circuits = Circuits(
             draw=draw,
             # The past before the events: who hears of one finds it there.
-            listeners=(log.circuit_changed, history.add, events.add),
+            listeners=(log.circuit_changed, history.add, events.add, self._circuit_changed),
             on_fault=log.listener_failed,
         )
         listen = settings.listen
@@ -110,6 +113,10 @@ class Sidecar:
             tick=self._tick,
             authenticate=None if self._credentials is None else self._credentials.check,
         )
+        self.deferral = None
+        if settings.defer.path is not None:
+            clocks = Clocks(clock, wall_clock)
+            self.deferral = Deferral(settings.defer, self.name, self.data_plane, self.circuits, clocks=clocks)
         self.metrics = Metrics(
             self.circuits,
             clock=clock,
@@ -191,6 +198,8 @@ class Sidecar:
             # Nor what was dead before. And not sooner: where the addresses are taken, the file is another's.
             if self._state is not None:
                 self._state.restore(self._clock())
+            if self.deferral is not None:
+                await self.deferral.start()
             for key, endpoint in plane.endpoints.items():
                 with _listening(key, endpoint):
                     await plane.serve(key)
@@ -223,6 +232,8 @@ class Sidecar:
         if self._credentials is not None and named.credentials is not None:
             self._credentials.configure(named.credentials)
         self.data_plane.configure(provisions)
+        if self.deferral is not None:
+            self.deferral.configure(settings.defer)
         self._access.configure(settings.log)
         self.metrics.configure(settings.metrics)
         self._admin.configure(settings.admin, named.admin_token)
@@ -234,16 +245,22 @@ class Sidecar:
         """
         self._is_draining = True
         await self.reloading.close()
+        if self.deferral is not None:
+            self.deferral.drain()
         await self.data_plane.drain()
 
     async def stop(self) -> None:
         """Ends everything: what has no answer yet gets 503 `draining`, what has begun is cut."""
         self._is_draining = True
         await self.reloading.close()
+        if self.deferral is not None:
+            self.deferral.drain()
         # At the same time, since either may take a second.
         _, idle_tunnels = await asyncio.gather(self._admin.close(), self.data_plane.stop())
         if idle_tunnels:
             log.logger().info("idle tunnels cut", tunnels=idle_tunnels)
+        if self.deferral is not None:
+            await self.deferral.close()
         if self._state is not None:
             await self._state.close(self._clock())
 
@@ -253,6 +270,12 @@ class Sidecar:
         self.reloading.look(now)
         if self._state is not None:
             self._state.look(now)
+        if self.deferral is not None and self._is_started:
+            self.deferral.look(now)
+
+    def _circuit_changed(self, transition: Transition) -> None:
+        if self.deferral is not None:
+            self.deferral.circuit_changed(transition)
 
     def _circuit_policy(self, key: str) -> CircuitPolicy:
         return self.data_plane.provisions.policies.of_circuit(key).circuit

@@ -155,12 +155,16 @@ def _answer_signals() -> None:
 
 def _check(file: Path) -> int:
     from proxy.control.config import ConfigError  # noqa: PLC0415 -- see above
+    from proxy.core.conflicts import doubts  # noqa: PLC0415 -- see above
     from proxy.files import check  # noqa: PLC0415 -- see above
 
     try:
-        check(_sources(file, None).load())
+        settings = _sources(file, None).load()
+        check(settings)
     except ConfigError as error:
         return _told(error)
+    for key, doubt in doubts(settings):
+        sys.stderr.write(f"{file}: {key}: warning: {doubt}\n")
     sys.stdout.write(f"{file}: ok\n")
     return 0
 

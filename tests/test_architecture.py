@@ -23,7 +23,8 @@ MAY_IMPORT = {
     "wire": {"", "core", "regular_file"},
     "control": {"", "core", "regular_file"},
     "store": {"", "core"},
-    "app": {"", "core", "wire", "control", "store", "files", "provisions"},
+    "app": {"", "core", "wire", "control", "store", "files", "provisions", "deferral"},
+    "deferral": {"", "core", "wire", "control", "store"},
     "provisions": {"", "core", "wire", "files"},
     "files": {"", "core", "wire", "control"},
     "regular_file": set(),
@@ -72,7 +73,7 @@ WITHOUT_TWIN = {
 }
 # Modules that are longer than MAX_LINES: up to how many lines, and why.
 LONGER = {
-    "core/breaker.py": (475, "one state machine, read in one go"),
+    "core/breaker.py": (490, "one state machine, read in one go"),
     "core/errors.py": (400, "one tree, a few lines for each class"),
     "wire/client.py": (435, "one subclass of aiohttp's, whose every method works on the same connection"),
     "wire/tls.py": (450, "one connection: the protocol of its one side and the transport of the other"),
@@ -334,8 +335,8 @@ def test_the_longer_ones_are_there() -> None:
         ("wire/pool.py", 351, ["351 lines, at most 350"]),
         ("core/breaker.py", 350, ["take it out of LONGER"]),
         ("core/breaker.py", 351, []),
-        ("core/breaker.py", 475, []),
-        ("core/breaker.py", 476, ["476 lines, at most 475"]),
+        ("core/breaker.py", 490, []),
+        ("core/breaker.py", 491, ["491 lines, at most 490"]),
     ],
 )
 def test_length_can_be_broken(path: str, lines: int, faults: list[str]) -> None:

@@ -16,6 +16,7 @@ from wire import test_adoption
 from proxy.app import Sidecar
 from proxy.control.reload import NEEDS_RESTART
 from proxy.core.address import Network
+from proxy.core.defer import Defer
 from proxy.core.egress import AllowedAddresses, Hosts, SniRules
 from proxy.core.host_pattern import HostPattern
 from proxy.core.policy import (
@@ -35,6 +36,8 @@ from proxy.core.scope import CircuitKey
 from proxy.core.statuses import Statuses
 from proxy.wire.data_plane import Provisions
 
+# With every part: what keeps requests for later is there only with a file.
+KEEPING = replace(SETTINGS, defer=Defer(path="deferred.db"))
 PATTERN = HostPattern.parse("else.test")
 # Read before any part is asked, and by none.
 ONLY_CHECKED = {
@@ -65,6 +68,8 @@ OTHER: dict[str, Any] = {
     "dns.search": Search.ON,
     "intercept.exclude": (PATTERN,),
     "admin.token_file": "token",
+    "defer.final_statuses": Statuses({418}),
+    "defer.methods": ("PUT",),
     "admin.hosts": (PATTERN,),
     "log.access": AccessLog.ALL,
     "log.path": PathLog.FULL,
@@ -102,8 +107,8 @@ def other(key: str) -> Any:
 def with_other(key: str) -> Settings:
     section, _, name = key.partition(".")
     if not name:
-        return replace(SETTINGS, **{key: other(key)})
-    return replace(SETTINGS, **{section: replace(getattr(SETTINGS, section), **{name: other(key)})})
+        return replace(KEEPING, **{key: other(key)})
+    return replace(KEEPING, **{section: replace(getattr(KEEPING, section), **{name: other(key)})})
 
 
 def held(found: Any, path: str, seen: set[int]) -> Iterator[tuple[str, str]]:
@@ -131,7 +136,7 @@ def in_force(sidecar: Sidecar) -> list[tuple[str, str]]:
     """What the parts go by."""
     own = vars(sidecar)
     seen: set[int] = {id(sidecar)}
-    parts = ("data_plane", "circuits", "metrics", "_access", "_admin")
+    parts = ("data_plane", "circuits", "metrics", "deferral", "_access", "_admin")
     return sorted({pair for name in parts for pair in held(own[name], name, seen)})
 
 
@@ -146,12 +151,12 @@ def test_every_setting_is_accounted_for() -> None:
 async def test_a_reload_hands_it_on(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "token").write_text("0123456789abcdef")
-    sidecar = Sidecar(SETTINGS, clock=Clock())
+    sidecar = Sidecar(KEEPING, clock=Clock())
     try:
-        await sidecar.adopt(SETTINGS)
-        await sidecar.adopt(SETTINGS)
+        await sidecar.adopt(KEEPING)
+        await sidecar.adopt(KEEPING)
         before = in_force(sidecar)
-        await sidecar.adopt(SETTINGS)
+        await sidecar.adopt(KEEPING)
         assert in_force(sidecar) == before, "this test sees more than settings"
         await sidecar.adopt(with_other(key))
         assert in_force(sidecar) != before, f"no part has heard of {key}"

@@ -62,8 +62,8 @@ _NO_DENIALS = {
     },
 }
 
-_REDIRECT = "redirect"
-_NO_FALLBACKS = {(_REDIRECT, reason): 0 for reason in REJECTION_REASONS}
+_REDIRECT, _DEFER = "redirect", "defer"
+_NO_FALLBACKS = {(fallback, reason): 0 for fallback in (_REDIRECT, _DEFER) for reason in REJECTION_REASONS}
 
 # prometheus_client 0.26 raises TypeError for a version that is not numbers, and echoes one that is, known
 # to it or not; so it gets to see only what it can do.
@@ -199,7 +199,7 @@ class Metrics:
         if error is not None and error.denies:
             self._denied[error.reason, True] += 1
         if exchange.fell_back_for is not None:
-            self._fallbacks[_REDIRECT, exchange.fell_back_for] += 1
+            self._fallbacks[_REDIRECT if exchange.original else _DEFER, exchange.fell_back_for] += 1
         if error is None or not error.refused:
             counts.durations.add(now - exchange.started)
             self._own.add(exchange.total_own_s(now))
@@ -265,7 +265,7 @@ class Metrics:
     def _fallback_counts(self) -> Metric:
         family = counters(
             "fallbacks",
-            "Requests that ended by their upstream's fallback, by why they did.",
+            "Requests that ended by their upstream's fallback, redirected or deferred, by why they did.",
             "fallback",
             "reason",
         )

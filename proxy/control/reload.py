@@ -28,6 +28,7 @@ from proxy.core.policy import Listen, Settings
 NEEDS_RESTART = (
     "name",
     "state_file",
+    "defer.path",
     *(f"listen.{setting.name}" for setting in fields(Listen)),
     "intercept.directory",
     "intercept.private_directory",

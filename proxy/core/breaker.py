@@ -17,6 +17,7 @@ from collections.abc import Callable
 from proxy.core import escalation
 from proxy.core.evidence import NEVER, Evidence
 from proxy.core.exchange import FOREVER, Exchange
+from proxy.core.first_probe import FirstProbe, holds_back
 from proxy.core.outcome import (
     CONNECTION_KINDS,
     EFFECTS,
@@ -49,7 +50,7 @@ from proxy.core.window import Counts, Window
 # A member is looked up on its class in Python; these are asked on every call.
 _CLOSED, _HALF_OPEN, _OPEN = State.CLOSED, State.HALF_OPEN, State.OPEN
 _NEUTRAL = Verdict.NEUTRAL
-_DISABLED = Mode.DISABLED
+_DISABLED, _ANY = Mode.DISABLED, FirstProbe.ANY
 _CONDITIONS = {state: Condition(state.value) for state in State}
 
 # What a refused client is told where nobody knows when a call would pass.
@@ -72,6 +73,7 @@ class Circuit:
     Attributes:
         changed_at: when it made its last transition, in monotonic seconds; may be before the process began.
         due: when time makes the next transition due; for ever while it waits for calls.
+        first_probe: whose the first probe of an opening is; set by who keeps requests for later.
         in_flight: exchanges that have a seat, settled ones included until they end.
         level: see `escalation.py`; since it falls with time, it is as of the last transition.
         spread: when refused calls are told to come back; None while it is closed.
@@ -81,7 +83,8 @@ class Circuit:
 
     __slots__ = (
         "__weakref__", "_draw", "_evidence", "_listener", "_open_s_so_far", "_probes", "_ramp", "_totals",
-        "_waits", "changed_at", "due", "generation", "host", "in_flight", "key", "last_failures", "level",
+        "_waits", "changed_at", "due",
+        "first_probe", "generation", "host", "in_flight", "key", "last_failures", "level",
         "override", "policy", "scope", "spread", "state", "tally", "touched",
     )  # fmt: skip
 
@@ -117,6 +120,7 @@ class Circuit:
         self._waits = Waits()
         self._ramp: Ramp | None = None
         self.spread: Spread | None = None
+        self.first_probe = _ANY
         self.changed_at = now
         self._open_s_so_far = 0.0
 
@@ -189,18 +193,27 @@ class Circuit:
 
     # Asking.
 
-    def refusal(self, now: float) -> str | None:
+    def refusal(self, now: float, *, is_deferred: bool = False) -> str | None:
         """Why a call may not pass now; None if it may. `advance` comes before; asking changes nothing."""
         if self.state is _OPEN:
             return CIRCUIT_OPEN if self.override is None else CIRCUIT_FORCED_OPEN
         if self.state is _HALF_OPEN:
-            if len(self._probes) >= self.policy.half_open_in_flight:
+            if len(self._probes) >= self.policy.half_open_in_flight or self._is_held_back(now, is_deferred):
                 return CIRCUIT_HALF_OPEN
         elif self._ramp is not None and not self._ramp.passes(now):
             return CIRCUIT_RAMPING
         if self.in_flight >= self.policy.max_in_flight:
             return TOO_MANY_IN_FLIGHT
         return None
+
+    def _is_held_back(self, now: float, is_deferred: bool) -> bool:  # noqa: FBT001 -- passed on
+        return self.first_probe is not _ANY and holds_back(
+            self.first_probe,
+            is_deferred=is_deferred,
+            half_open_s=now - self.changed_at,
+            open_s=self.policy.open,
+            are_given=self._probes.begun > 0,
+        )
 
     def count_refusal(self, reason: str, now: float, *, enforced: bool) -> float:
         """Counts a call that got no seat.

@@ -31,6 +31,10 @@ EXCHANGE_BYTES = 20 * KIB
 STALLED_BYTES = 128 * KIB
 # Content that an attempt has sent already, for another upstream (`fallback.on: failure`).
 KEPT_BYTES = 64 * KIB
+# Requests that are kept for later: what is held of them until they are on disk, and once more while they are
+# written; and how many are delivered at once.
+HELD_BYTES = 32 * 1024 * KIB
+MOST_DELIVERIES = 32
 # What TLS adds to a connection that has carried much; and if it stalls, when what was read waits encrypted.
 TLS_BYTES = 64 * KIB
 STALLED_TLS_BYTES = 32 * KIB
@@ -131,6 +135,17 @@ def interception_bytes(limits: Limits) -> int:
         + limits.max_connections * (TLS_BYTES + STALLED_TLS_BYTES)
         + MOST_LEAVES * LEAF_BYTES
     )
+
+
+def deferral_bytes(limits: Limits, max_content: int) -> int:
+    """How much more it is where requests are kept for later: what is on its way in, and what on its way out.
+
+    Args:
+        limits: the settings.
+        max_content: `defer.max_content`.
+    """
+    each = max_content + EXCHANGE_BYTES + 4 * limits.max_head + 2 * STALLED_BYTES
+    return 2 * HELD_BYTES + MOST_DELIVERIES * each
 
 
 def remembered_bytes(entries: int = 0) -> int:

@@ -4,13 +4,16 @@ import re
 from collections.abc import Iterator
 
 from proxy.core.address import canonical
+from proxy.core.defer import Defer
 from proxy.core.escalation import longest_s
-from proxy.core.fallback import FallbackOn, RedirectUrl
+from proxy.core.fallback import DeferOrder, FallbackOn, RedirectUrl
 from proxy.core.host import normalised
 from proxy.core.https import HttpsMode, Tls
 from proxy.core.policy import LEASE_MARGIN_S, CircuitPolicy, Dns, Limits, Listen, Settings, Timeouts, Upstream
 
 _HTTP = 80
+# Of RFC 9110 section 9.1 the spelling that is in use; a CONNECT has no content to keep.
+_METHOD = re.compile(r"(?!CONNECT\Z)[A-Z][A-Z0-9-]{0,31}")
 # The part of a token (RFC 9110 section 5.6.2) that also begins a Structured Fields token.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 
@@ -69,20 +72,39 @@ def _https_conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _fallback_conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
+    for index, method in enumerate(settings.defer.methods):
+        if not _METHOD.fullmatch(method):
+            yield f"defer.methods[{index}]", "expected a method in capitals, such as POST, and not CONNECT"
     for index, upstream in enumerate(settings.upstreams):
-        for key, wrong in _conflicts_of_fallback(upstream):
+        for key, wrong in _conflicts_of_fallback(upstream, settings.defer):
             yield f"upstreams[{index}].fallback.{key}", wrong
 
 
-def _conflicts_of_fallback(upstream: Upstream) -> Iterator[tuple[str, str]]:
+def _conflicts_of_fallback(upstream: Upstream, defer: Defer) -> Iterator[tuple[str, str]]:
     fallback = upstream.fallback
     if fallback.redirect is None:
         if fallback.internal:
             yield "internal", "there is no redirect that could lead inside"
         if fallback.on is not FallbackOn.REFUSAL:
             yield "on", "only a redirect can follow a failed attempt: set fallback.redirect"
+    elif fallback.defer:
+        yield "defer", "a request is either redirected or kept for later: choose one of both"
     elif not fallback.internal and _leads_to(fallback.redirect, upstream):
         yield "redirect", "this upstream is the one that is refused then: expected another"
+    if fallback.defer and defer.path is None:
+        yield "defer", "nothing says where requests are kept: set defer.path to a file"
+    if fallback.order is not DeferOrder.LOOSE and not fallback.defer:
+        yield "order", "there is no order without fallback.defer: true"
+
+
+def doubts(settings: Settings) -> Iterator[tuple[str, str]]:
+    """What can be used, and may not do what is expected of it: as (key, what to know)."""
+    for index, upstream in enumerate(settings.upstreams):
+        if upstream.fallback.defer and upstream.https is HttpsMode.TUNNEL:
+            yield (
+                f"upstreams[{index}].fallback.defer",
+                "HTTPS passes in tunnels, and is not kept without https: intercept or originate",
+            )
 
 
 def _leads_to(redirect: RedirectUrl, upstream: Upstream) -> bool:

@@ -133,6 +133,7 @@ class Entry(Enum):
     TUNNEL = "tunnel"
     REVERSE = "reverse"
     INTERCEPTED = "intercepted"
+    DEFERRED = "deferred"
 
 
 class Source(Enum):

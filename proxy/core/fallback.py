@@ -25,6 +25,17 @@ class FallbackOn(Enum):
     FAILURE = "failure"
 
 
+class DeferOrder(Enum):
+    """What waits behind deferred requests of the same circuit (`fallback.order`).
+
+    `loose` is deferred requests only: live ones pass as soon as the circuit lets them. `strict` is live ones
+    as well: they are deferred until none is waiting.
+    """
+
+    LOOSE = "loose"
+    STRICT = "strict"
+
+
 @dataclass(frozen=True, slots=True)
 class RedirectUrl:
     """Where redirected requests go.
@@ -67,11 +78,15 @@ class Fallback:
         redirect: where they are forwarded instead.
         internal: whether that may be called whatever the class of its address.
         on: when.
+        defer: whether they are stored, answered 202, and delivered later.
+        order: what waits behind those.
     """
 
     redirect: RedirectUrl | None = None
     internal: bool = False
     on: FallbackOn = FallbackOn.REFUSAL
+    defer: bool = False
+    order: DeferOrder = DeferOrder.LOOSE
 
     # The word that stands for the section with nothing written in it.
     WORD = "reject"

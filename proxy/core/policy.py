@@ -9,6 +9,7 @@ from enum import Enum
 from ipaddress import ip_address
 from typing import Annotated
 
+from proxy.core.defer import Defer
 from proxy.core.egress import Egress
 from proxy.core.fallback import NO_FALLBACK, Fallback
 from proxy.core.host_pattern import HostPattern
@@ -315,6 +316,7 @@ class Settings:
     metrics: Metrics = field(default_factory=Metrics)
     log: Log = field(default_factory=Log)
     drain: Drain = field(default_factory=Drain)
+    defer: Defer = field(default_factory=Defer)
     open_action: OpenAction = OpenAction.RESPOND
     state_file: str | None = None
     via: bool = True

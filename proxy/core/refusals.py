@@ -9,6 +9,8 @@ CIRCUIT_FORCED_OPEN = "circuit_forced_open"
 CIRCUIT_HALF_OPEN = "circuit_half_open"
 CIRCUIT_RAMPING = "circuit_ramping"
 TOO_MANY_IN_FLIGHT = "too_many_in_flight"
+# No circuit's reason: a live call waits behind deferred ones (`fallback.order: strict`).
+ORDER = "order"
 
 _TOLD: dict[str, tuple[type[ProxyError], str, str]] = {
     CIRCUIT_OPEN: (DestinationUnavailable, "Circuit open", "the upstream failed"),

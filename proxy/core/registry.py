@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 from proxy.core.breaker import Circuit, Draw
 from proxy.core.eviction import Abandoned
-from proxy.core.exchange import FOREVER, Exchange
+from proxy.core.exchange import FOREVER, Entry, Exchange
 from proxy.core.listeners import Listener, Listeners, OnFault
 from proxy.core.overrides import Force
 from proxy.core.permit import Permit
@@ -26,7 +26,7 @@ from proxy.core.refusals import refused
 from proxy.core.states import State, Transition
 from proxy.core.tally import Tally
 
-_ENFORCE, _DISABLED = Mode.ENFORCE, Mode.DISABLED
+_ENFORCE, _DISABLED, _DEFERRED = Mode.ENFORCE, Mode.DISABLED, Entry.DEFERRED
 
 
 class Circuits:
@@ -100,7 +100,7 @@ class Circuits:
             return self._admit_both(host, at_host, endpoint, policy, exchange, now=now)
         if at_host is None:
             return Permit(policy, exchange, self._ended)
-        reason = at_host.refusal(now)
+        reason = at_host.refusal(now, is_deferred=exchange.entry is _DEFERRED)
         if reason is not None:
             return self._refuse((at_host,), at_host, reason, exchange, now)
         permit = Permit(policy, exchange, self._ended, at_host.seat(exchange, now))
@@ -126,7 +126,7 @@ class Circuits:
         asked = tuple(circuit for circuit in (at_host, at_endpoint) if circuit is not None)
         # All are asked before any is taken, so that no refusal has anything to give back.
         for circuit in asked:
-            if (reason := circuit.refusal(now)) is not None:
+            if (reason := circuit.refusal(now, is_deferred=exchange.entry is _DEFERRED)) is not None:
                 return self._refuse(asked, circuit, reason, exchange, now)
         host_seat = None if at_host is None else at_host.seat(exchange, now)
         endpoint_seat = None if at_endpoint is None else at_endpoint.seat(exchange, now)

@@ -46,15 +46,16 @@ class Probes:
     """The probes of one generation.
 
     Attributes:
+        begun: how many there were so far.
         succeeded: how many have.
     """
 
-    __slots__ = ("_seats", "succeeded")
+    __slots__ = ("_seats", "begun", "succeeded")
 
     def __init__(self) -> None:
         # In the order in which they began: of two leases that end at once, the first is judged first.
         self._seats: dict[Seat, None] = {}
-        self.succeeded = 0
+        self.begun = self.succeeded = 0
 
     def __len__(self) -> int:
         return len(self._seats)
@@ -62,11 +63,12 @@ class Probes:
     def clear(self) -> None:
         """Begins a new generation."""
         self._seats.clear()
-        self.succeeded = 0
+        self.begun = self.succeeded = 0
 
     def begin(self, seat: Seat) -> None:
         """Takes a probe in."""
         self._seats[seat] = None
+        self.begun += 1
 
     def end(self, seat: Seat) -> None:
         """Gives its place to the next one."""

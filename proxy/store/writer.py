@@ -79,7 +79,8 @@ class Writer:
         with self._changed:
             self._is_ending = True
             self._changed.notify()
-        await asyncio.to_thread(self._thread.join, patience_s)
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join, patience_s)
 
     def ask(self, work: Callable[[DeferredFile], Result]) -> "asyncio.Future[Result]":
         """Has something done with the file; the future is done when that is durable.

@@ -8,14 +8,17 @@ at the start, where everybody sees it.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from proxy.core.acl import OwnListeners
-from proxy.core.exchange import Entry
+from proxy.core.deferred import Deferred
+from proxy.core.exchange import Entry, Exchange
 from proxy.core.policies import Policies
 from proxy.core.policy import Endpoint, Limits, Listen, Settings
 from proxy.core.registry import Circuits
 from proxy.core.routes import Routes
+from proxy.wire import private
 from proxy.wire.deadlines import Deadlines
 from proxy.wire.dialer import Dialer
 from proxy.wire.drain import drained, ended
@@ -112,6 +115,7 @@ class DataPlane:
                 Entry.FORWARD: self._forwarding.carry,
                 Entry.REVERSE: self._forwarding.carry,
                 Entry.INTERCEPTED: self._forwarding.carry,
+                Entry.DEFERRED: self._forwarding.carry,
                 Entry.TUNNEL: self.tunnels.carry,
             },
             report=report,
@@ -219,6 +223,12 @@ class DataPlane:
             OSError: another process listens there since it was bound.
         """
         await self._servers[key].start_serving()
+
+    async def send(self, request: Deferred) -> Exchange | None:
+        """Sends a request that was kept for later on the line; see `private.py`."""
+        limits = self.provisions.settings.limits
+        naming = partial(Naming, self._name, limits.max_head)
+        return await private.send(request, self.listeners["proxy"].connection, naming)
 
     async def drain(self) -> None:
         """Waits until nothing is under way, or for `drain.timeout`; see `drain.py`."""

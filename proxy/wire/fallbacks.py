@@ -5,6 +5,10 @@ comes: `X-Breaker-Target` and `X-Breaker-Reason`. What a client writes into fiel
 further, and neither does the field that tells the endpoint of the first upstream, which is meant for us.
 """
 
+from typing import Protocol
+
+from aiohttp import web
+
 from proxy.core.errors import ProxyError, ProxyInternalError, ProxyInternalResponse
 from proxy.core.exchange import Entry, Exchange
 from proxy.core.fallback import FallbackOn
@@ -17,11 +21,33 @@ from proxy.wire.call import Call
 TARGET, REASON = b"X-Breaker-Target", b"X-Breaker-Reason"
 _MARKS = {TARGET.lower(), REASON.lower()}
 # Members are looked up on their class in Python; these are read in every exchange.
-_FAILURE, _TUNNEL = FallbackOn.FAILURE, Entry.TUNNEL
+_FAILURE = FallbackOn.FAILURE
+# A tunnel hides its requests, and what was kept for an upstream is for that one alone.
+_STAY = frozenset({Entry.TUNNEL, Entry.DEFERRED})
+
+
+class Keeps(Protocol):
+    """Keeps requests for later; see `deferring.py`."""
+
+    def keep_order(self, call: Call, host: str, endpoint: str | None) -> None:
+        """Refuses a live call that must wait behind others."""
+
+    def takes(self, call: Call, error: ProxyError) -> bool:
+        """Whether a request is kept that was refused so."""
+
+    async def take_in(self, call: Call, refusal: ProxyError) -> web.StreamResponse:
+        """Stores it, and answers."""
 
 
 class Fallbacks:
-    """Decides where a request goes instead."""
+    """Decides where a request goes instead.
+
+    Attributes:
+        keeps: keeps requests for later; None where nothing is kept.
+    """
+
+    def __init__(self) -> None:
+        self.keeps: Keeps | None = None
 
     def may_redirect(self, call: Call) -> bool:
         """Whether a request goes elsewhere if its attempt fails, so that its content has to be kept."""
@@ -54,7 +80,7 @@ class Fallbacks:
 
 def _elsewhere(call: Call) -> Target | None:
     exchange, fallback = call.exchange, call.policy.fallback
-    if fallback.redirect is None or exchange.fell_back_for is not None or exchange.entry is _TUNNEL:
+    if fallback.redirect is None or exchange.fell_back_for is not None or exchange.entry in _STAY:
         return None
     return redirected(fallback.redirect, call.target, is_internal=fallback.internal)
 

@@ -130,9 +130,13 @@ class Handler:
             return await self._pass(call, target)
         except ProxyError as error:
             elsewhere = self.fallbacks.instead_of(call, error, self._clock())
-            if elsewhere is None:
+            keeps, refusal = self.fallbacks.keeps, error
+            if elsewhere is None and (keeps is None or not keeps.takes(call, error)):
                 raise
-        return await self._pass(call, elsewhere)
+        if elsewhere is None and keeps is not None:
+            with self._deadlines.watch(call.exchange):
+                return await keeps.take_in(call, refusal)
+        return await self._pass(call, elsewhere or target)
 
     async def _pass(self, call: Call, target: Target) -> web.StreamResponse:
         exchange = call.exchange
@@ -161,6 +165,8 @@ class Handler:
             endpoint = policy.circuit.key.endpoint(host, target.origin_form, call.request.raw_headers)
             if policy.timeouts.total:
                 exchange.ends_at = exchange.started + policy.timeouts.total
+        if self.fallbacks.keeps is not None:
+            self.fallbacks.keeps.keep_order(call, host, endpoint)
         with self._circuits.admit(host, policy.circuit, exchange, now, endpoint) as permit:
             self.begun += 1
             call.permit = permit

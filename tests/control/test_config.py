@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from proxy.control.config import ENVIRONMENT, FLAGS, ConfigError, Fault, load
 from proxy.control.convert import MAX_SECONDS, duration_text, parse_seconds, parse_size, size_text
+from proxy.core.defer import Defer
 from proxy.core.egress import AllowedAddresses, Egress, SniRules
 from proxy.core.errors import HttpRequestDenied
 from proxy.core.exchange import Entry, Exchange
-from proxy.core.fallback import Fallback, FallbackOn, RedirectUrl
+from proxy.core.fallback import DeferOrder, Fallback, FallbackOn, RedirectUrl
 from proxy.core.host_pattern import HostPattern
 from proxy.core.https import HttpsMode, Intercept, Tls, TlsVersion
 from proxy.core.overlay import Overlay
@@ -107,6 +108,15 @@ ACCEPTED: list[tuple[str, Settings]] = [
                     fallback=Fallback(redirect=RedirectUrl.parse("http://b/{path}"), on=FallbackOn.FAILURE),
                 ),
             )
+        ),
+    ),
+    (
+        "{defer: {path: d.db}, upstreams: [{match: a, fallback: {defer: true, order: strict}}]}",
+        Settings(
+            defer=Defer(path="d.db"),
+            upstreams=(
+                Upstream(match=HostPattern("a"), fallback=Fallback(defer=True, order=DeferOrder.STRICT)),
+            ),
         ),
     ),
     ("---\n", Settings()),

@@ -48,7 +48,7 @@ DENIALS = (
 
 
 # The entries whose exchanges have a length that says something.
-TIMED = ("forward", "reverse", "intercepted")
+TIMED = ("forward", "reverse", "intercepted", "deferred")
 
 
 def opened(host: str = "a:80") -> Rig:
@@ -134,9 +134,11 @@ def test_what_went_elsewhere_is_counted_by_how_and_why() -> None:
     inbox = Target("http", "a", 80, "/", "a")
     away = ended(Entry.FORWARD, "POST", status=200, fell_back_for="circuit_open", original=inbox)
     metrics.observe(away, 1.0)
+    metrics.observe(ended(Entry.FORWARD, "POST", status=202, fell_back_for="circuit_ramping"), 1.0)
     metrics.observe(ended(Entry.FORWARD, "GET", 0.0, status=200), 1.0)
     assert nonzero(samples(metrics), "fallbacks_total") == {
         "fallbacks_total{fallback=redirect,reason=circuit_open}": 1,
+        "fallbacks_total{fallback=defer,reason=circuit_ramping}": 1,
     }
 
 
@@ -306,7 +308,11 @@ def test_all_known_series_are_there_before_the_first_request() -> None:
         *(f"dns_lookups_total{{result={result.value}}}" for result in Lookup),
         *(f"denied_total{{enforced=true,reason={reason}}}" for reason in DENIALS),
         *(f"denied_total{{enforced=false,reason={reason}}}" for reason in RULES),
-        *(f"fallbacks_total{{fallback=redirect,reason={reason}}}" for reason in REJECTION_REASONS),
+        *(
+            f"fallbacks_total{{fallback={fallback},reason={reason}}}"
+            for fallback in ("redirect", "defer")
+            for reason in REJECTION_REASONS
+        ),
         "bytes_total{direction=request}",
         "bytes_total{direction=response}",
         "circuit_evictions_total",

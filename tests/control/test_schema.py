@@ -232,6 +232,7 @@ WORDS = [
         "close",
         "reject",
         "refusal",
+        "loose",
         "failure",
     ),
     *("tunnel", "intercept", "originate", "1.2", "1.3", "none", "null", "true", "", "0", "5", "1.5", "-1"),

@@ -13,6 +13,7 @@ from proxy.core.budget import (
     MAX_RACES,
     TURNED_AWAY,
     Clamped,
+    deferral_bytes,
     descriptors,
     fitted,
     interception_bytes,
@@ -88,3 +89,8 @@ def test_memory_grows_with_each_limit() -> None:
     assert interception_bytes(Limits(max_connections=4000)) > interception_bytes(Limits())
     # More tunnels than clients there cannot be.
     assert memory_bytes(Limits(max_tunnels=2000)) == memory_bytes(Limits(max_tunnels=9000))
+
+
+def test_what_is_kept_for_later_takes_its_share() -> None:
+    assert deferral_bytes(Limits(), 0) > 64 * 1024 * 1024
+    assert deferral_bytes(Limits(), 1024) == deferral_bytes(Limits(), 0) + 32 * 1024

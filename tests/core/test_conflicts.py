@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.core.conflicts import conflicts
-from proxy.core.fallback import Fallback, FallbackOn, RedirectUrl
+from proxy.core.conflicts import conflicts, doubts
+from proxy.core.defer import Defer
+from proxy.core.fallback import DeferOrder, Fallback, FallbackOn, RedirectUrl
 from proxy.core.host_pattern import HostPattern
 from proxy.core.https import HttpsMode, Intercept
 from proxy.core.overlay import Overlay
@@ -146,12 +147,13 @@ def test_settings_that_cannot_be_used(settings: Settings, keys: list[str]) -> No
     assert [key for key, _ in conflicts(settings)] == keys
 
 
-def falls_back(match: str = "a.test", **fallback: object) -> Settings:
+def falls_back(kept: Defer | None = None, *, match: str = "a.test", **fallback: object) -> Settings:
     made = Upstream(match=HostPattern.parse(match), fallback=Fallback(**fallback))  # type: ignore[arg-type]
-    return Settings(upstreams=(made,))
+    return Settings(upstreams=(made,), defer=kept or Defer())
 
 
 ELSEWHERE = RedirectUrl.parse("http://dl.test:8080/{host}")
+KEPT = Defer(path="deferred.db")
 
 
 @pytest.mark.parametrize(
@@ -162,6 +164,10 @@ ELSEWHERE = RedirectUrl.parse("http://dl.test:8080/{host}")
         (falls_back(redirect=ELSEWHERE, internal=True, on=FallbackOn.FAILURE), []),
         (falls_back(internal=True), ["internal"]),
         (falls_back(on=FallbackOn.FAILURE), ["on"]),
+        (falls_back(KEPT, defer=True, redirect=ELSEWHERE), ["defer"]),
+        (falls_back(defer=True), ["defer"]),
+        (falls_back(KEPT, defer=True, order=DeferOrder.STRICT), []),
+        (falls_back(KEPT, order=DeferOrder.STRICT), ["order"]),
         (falls_back(match="dl.test", redirect=ELSEWHERE), ["redirect"]),
         (falls_back(match="*", redirect=ELSEWHERE), ["redirect"]),
         (falls_back(match="*", redirect=ELSEWHERE, internal=True), []),
@@ -170,3 +176,24 @@ ELSEWHERE = RedirectUrl.parse("http://dl.test:8080/{host}")
 )
 def test_what_of_a_fallback_does_not_go_together(settings: Settings, keys: list[str]) -> None:
     assert [key for key, _ in conflicts(settings)] == [f"upstreams[0].fallback.{key}" for key in keys]
+
+
+@pytest.mark.parametrize(
+    ("method", "is_one"), [("POST", True), ("X-Y2", True), ("post", False), ("CONNECT", False), ("", False)]
+)
+def test_which_methods_may_be_kept(method: str, is_one: bool) -> None:  # noqa: FBT001 -- a column
+    found = list(conflicts(Settings(defer=Defer(methods=("PUT", method)))))
+    assert [key for key, _ in found] == ([] if is_one else ["defer.methods[1]"])
+
+
+@pytest.mark.parametrize(
+    ("https", "count"), [(HttpsMode.TUNNEL, 1), (HttpsMode.INTERCEPT, 0), (HttpsMode.ORIGINATE, 0)]
+)
+def test_tunnels_of_an_upstream_whose_requests_are_to_be_kept_are_doubtful(
+    https: HttpsMode, count: int
+) -> None:
+    settings = falls_back(KEPT, defer=True)
+    (made,) = settings.upstreams
+    found = list(doubts(replace(settings, upstreams=(replace(made, https=https),))))
+    assert [key for key, _ in found] == ["upstreams[0].fallback.defer"] * count
+    assert list(doubts(falls_back(redirect=ELSEWHERE))) == []

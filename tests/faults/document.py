@@ -265,7 +265,7 @@ def _is_kept(row: Row, entry: Entry) -> bool:
 
 
 def _named(entries: list[Entry]) -> str:
-    return "all" if len(entries) == len(Entry) else ", ".join(entry.value for entry in entries)
+    return "all" if len(entries) == len(Row._fields) - 1 else ", ".join(entry.value for entry in entries)
 
 
 def _line(*texts: str) -> str:

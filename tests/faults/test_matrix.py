@@ -49,6 +49,7 @@ def test_every_row_can_be_provoked_and_has_a_name_of_its_own() -> None:
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_every_row_has_a_cell_and_a_reason_where_it_has_none(row: Row) -> None:
-    assert set(cells(row)) == set(Entry)
+    # What was deferred ends with nobody's answer; it walks the same line.
+    assert set(cells(row)) == set(Entry) - {Entry.DEFERRED}
     assert any(isinstance(cell, Cell) for cell in cells(row).values())
     assert all(cells(row).values())

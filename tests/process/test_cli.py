@@ -31,6 +31,14 @@ def test_check_of_a_good_file() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "config.example.yaml: ok\n", "")
 
 
+def test_check_warns_of_what_may_not_do_what_is_expected(tmp_path: Path) -> None:
+    file = tmp_path / "doubtful.yaml"
+    file.write_text("{defer: {path: deferred.db}, upstreams: [{match: a.test, fallback: {defer: true}}]}")
+    done = command("check", str(file))
+    assert (done.returncode, done.stdout) == (0, f"{file}: ok\n")
+    assert done.stderr.startswith(f"{file}: upstreams[0].fallback.defer: warning: HTTPS passes in tunnels")
+
+
 @pytest.mark.parametrize("arguments", [("check",), ("run", "--config")])
 def test_a_bad_file_ends_with_2_and_every_fault(arguments: tuple[str, ...], tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
