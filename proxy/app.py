@@ -125,6 +125,7 @@ class Sidecar:
             idle_connections=lambda: self.data_plane.pool.idle,
             dns_lookups=lambda: self.data_plane.provisions.resolver.lookups,
             reload_succeeded=lambda: self.reloading.succeeded,
+            kept=None if self.deferral is None else self.deferral.kept,
         )
         api = Api(
             name=self.name,
@@ -253,8 +254,6 @@ class Sidecar:
         """Ends everything: what has no answer yet gets 503 `draining`, what has begun is cut."""
         self._is_draining = True
         await self.reloading.close()
-        if self.deferral is not None:
-            self.deferral.drain()
         # At the same time, since either may take a second.
         _, idle_tunnels = await asyncio.gather(self._admin.close(), self.data_plane.stop())
         if idle_tunnels:

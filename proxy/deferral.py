@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from proxy.control import log
 from proxy.core.defer import Defer
+from proxy.core.deferred import Kept
 from proxy.core.registry import Circuits
 from proxy.core.states import Transition
 from proxy.store.deferred_store import DeferredStore
@@ -34,6 +35,7 @@ class Deferral:
     def __init__(
         self, settings: Defer, name: str, plane: DataPlane, circuits: Circuits, *, clocks: Clocks
     ) -> None:
+        self._wall_clock = clocks.wall
         self.store = DeferredStore(
             settings, on_put=_ignore, on_fault=_tell_fault(settings.path), on_damage=_tell_damage
         )
@@ -42,6 +44,14 @@ class Deferral:
             self.store, circuits, send=plane.send, policies=lambda: plane.provisions.policies, clocks=clocks
         )
         plane.fallbacks.keeps = self.deferring
+
+    def kept(self) -> tuple[Kept, float]:
+        """What is kept, in numbers, and the time in seconds since 1970."""
+        store = self.store
+        oldest_at = min((queue.oldest_at for queue in store.queues().values()), default=None)
+        can_store = store.fault is None
+        kept = Kept(store.depth, store.dead, store.stored_bytes, oldest_at, can_store=can_store)
+        return kept, self._wall_clock()
 
     def configure(self, settings: Defer) -> None:
         """Goes on with these settings, all but the path."""

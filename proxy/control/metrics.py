@@ -26,9 +26,11 @@ from prometheus_client.exposition import choose_encoder
 
 from proxy import __version__
 from proxy.control.circuit_metrics import CircuitMetrics, Taken
+from proxy.control.deferred_metrics import deferred_families
 from proxy.control.families import PREFIX, counters, gauge, gauges
 from proxy.core import errors, policy
 from proxy.core.answers import Lookup
+from proxy.core.deferred import Kept
 from proxy.core.exchange import Entry, Exchange, Source
 from proxy.core.refusals import REJECTION_REASONS
 from proxy.core.registry import Circuits
@@ -148,6 +150,7 @@ class Metrics:
         dns_lookups: counts the look-ups of names, by how they ended.
         reload_succeeded: tells whether the last reload of the configuration did.
         clock: monotonic seconds, as the circuits are told them.
+        kept: tells what is kept for later, and the time in seconds since 1970; None where nothing is.
     """
 
     def __init__(
@@ -160,12 +163,14 @@ class Metrics:
         dns_lookups: Callable[[], Mapping[Lookup, int]],
         reload_succeeded: Callable[[], bool],
         clock: Callable[[], float],
+        kept: Callable[[], tuple[Kept, float]] | None = None,
     ) -> None:
         self._in_flight = in_flight
         self._tunnels = tunnels
         self._idle_connections = idle_connections
         self._dns_lookups = dns_lookups
         self._reload_succeeded = reload_succeeded
+        self._kept = kept
         self._counts = {entry: _Counts() for entry in Entry}
         self._dns, self._connect, self._tls, self._head, self._upstream = (_Durations() for _ in range(5))
         self._own = _Durations(_OWN_BOUNDS_S)
@@ -245,6 +250,8 @@ class Metrics:
         yield passed
         yield self._denials()
         yield self._fallback_counts()
+        if self._kept is not None:
+            yield from deferred_families(*self._kept())
         yield self._requests()
         yield self._request_seconds()
         yield self._overhead_seconds()

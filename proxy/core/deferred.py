@@ -69,6 +69,25 @@ class Queue:
     oldest_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept, in numbers.
+
+    Attributes:
+        waiting: how many wait for delivery.
+        dead_letters: how many are not tried again.
+        stored_bytes: of content and fields of both.
+        oldest_at: when the one was stored that has waited for longest; None if none waits.
+        can_store: whether the disk takes more.
+    """
+
+    waiting: int
+    dead_letters: int
+    stored_bytes: int
+    oldest_at: float | None
+    can_store: bool
+
+
 FULL, UNAVAILABLE, CONTENT_TOO_LARGE = "full", "unavailable", "content_too_large"
 
 

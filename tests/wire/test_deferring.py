@@ -59,6 +59,7 @@ async def test_what_an_open_circuit_refuses_is_stored_and_then_answered_202(
         await client.send(request("POST", url, *fields, content=b"event"))
         answer = await client.answer("POST")
         (kept,) = await stored(proxy)
+        told, _ = proxy.sidecar.metrics.render(None)
         exchange = await proxy.report(2)
         assert len(upstream.connections) == 1
     assert (answer.status, answer.reason) == (202, "Accepted")
@@ -73,6 +74,8 @@ async def test_what_an_open_circuit_refuses_is_stored_and_then_answered_202(
     assert kept.fields == [(b"X-Sig", b"a,b"), (b"x-odd", b"y"), (b"Content-Length", b"5")]
     assert (exchange.status, exchange.error, exchange.fell_back_for) == (202, None, "circuit_open")
     assert exchange.request_bytes == 5
+    assert b"\nbreaker_proxy_deferred_depth 1.0\n" in told
+    assert b"\nbreaker_proxy_deferred_store_up 1.0\n" in told
 
 
 async def test_the_connection_goes_on_behind_it(start: Start, tmp_path: Path) -> None:
