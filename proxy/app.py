@@ -6,11 +6,9 @@ start and at each reload alike. For what carries traffic that is `DataPlane.conf
 """
 
 import asyncio
-import gc
 import os
 import random
 import secrets
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,10 +22,11 @@ from proxy.control.admin_server import AdminServer
 from proxy.control.api import Api
 from proxy.control.circuit_views import WallTime
 from proxy.control.credentials_file import CredentialsFile
+from proxy.control.deferred_api import DeferredApi
 from proxy.control.events import Events
 from proxy.control.history import History
 from proxy.control.metrics import Metrics
-from proxy.control.reload import Reloading, Sources
+from proxy.control.reload import Reloading
 from proxy.control.state_file import StateFile
 from proxy.control.trust import Trust
 from proxy.core.budget import Clamped, descriptors, fitted
@@ -39,13 +38,6 @@ from proxy.deferral import Deferral
 from proxy.provisions import provided
 from proxy.wire.data_plane import DataPlane, Provisions
 from proxy.wire.delivering import Clocks
-from proxy.wire.descriptors import raise_limit
-
-# The signals that end the process.
-ENDINGS = (signal.SIGTERM, signal.SIGINT)
-# An exchange leaves no cyclic garbage behind, so there is little to find; by default it would be looked for
-# with every tenth request, among all that 64 clients have under way.
-_GC_THRESHOLDS = (10_000, 20, 50)
 
 
 class ListenError(Exception):
@@ -132,6 +124,11 @@ class Sidecar:
             circuits=self.circuits,
             history=history,
             events=events,
+            deferred=DeferredApi(
+                store=None if self.deferral is None else self.deferral.store,
+                limits=lambda: self.settings.defer,
+                wall_clock=wall_clock,
+            ),
             settings=lambda: self.settings,
             policies=lambda: self.data_plane.provisions.policies,
             clock=clock,
@@ -294,50 +291,6 @@ class Sidecar:
     def _remark(self) -> str | None:
         """What is wrong though it is ready; who reads it need not be trusted, so no more than that."""
         return None if self.reloading.succeeded else "the configuration could not be reloaded: see the log"
-
-
-async def run(sources: Sources) -> None:
-    """Runs until SIGTERM or SIGINT; a second one ends it at once. SIGHUP reloads the configuration.
-
-    Raises:
-        ConfigError: the configuration cannot be used, or a file that it names.
-        ListenError: an address is in use or is not ours.
-    """
-    reloading = Reloading(sources)
-    stopping = asyncio.Event()
-    at_once = asyncio.Event()
-
-    def stop() -> None:
-        (at_once if stopping.is_set() else stopping).set()
-
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, reloading.ask)
-    settings = reloading.load()
-    # Not before: the loop does not turn while that reads, and what it reads may never come.
-    for number in ENDINGS:
-        loop.add_signal_handler(number, stop)
-    log.configure(settings.log)
-    sidecar = Sidecar(settings, reloading=reloading, available=raise_limit())
-    await sidecar.start()
-    # What has been built so far stays for ever: the collector need not look at it again.
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
-    log.started(sidecar.name, sidecar.addresses)
-    log.egress(settings)
-    log.https(settings)
-    await stopping.wait()
-    log.draining(sidecar.settings.drain.timeout)
-    draining = asyncio.create_task(sidecar.drain())
-    forced = asyncio.create_task(at_once.wait())
-    await asyncio.wait((draining, forced), return_when=asyncio.FIRST_COMPLETED)
-    for task in (draining, forced):
-        task.cancel()
-    await sidecar.stop()
-    for number in ENDINGS:
-        # It has ended: one more must not make its exit code that of a process which was killed.
-        loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_IGN)
-    log.stopped()
 
 
 @contextmanager

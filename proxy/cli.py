@@ -26,7 +26,7 @@ FAILED = 1
 MISUSED = 2
 INTERRUPTED = 128 + signal.SIGINT
 
-# The signals that end the process; as in app.py.
+# The signals that end the process; as in running.py.
 ENDINGS = (signal.SIGTERM, signal.SIGINT)
 # As in core/egress.py.
 EGRESS = ("public", "no-metadata", "any")
@@ -123,8 +123,9 @@ def _run(config: Path | None, egress: str | None) -> int:
 
     import uvloop  # noqa: PLC0415 -- see above
 
-    from proxy.app import ListenError, run  # noqa: PLC0415 -- see above
+    from proxy.app import ListenError  # noqa: PLC0415 -- see above
     from proxy.control.config import ConfigError  # noqa: PLC0415 -- see above
+    from proxy.running import run  # noqa: PLC0415 -- see above
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

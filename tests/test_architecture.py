@@ -24,11 +24,12 @@ MAY_IMPORT = {
     "control": {"", "core", "regular_file"},
     "store": {"", "core"},
     "app": {"", "core", "wire", "control", "store", "files", "provisions", "deferral"},
+    "running": {"wire", "control", "app"},
     "deferral": {"", "core", "wire", "control", "store"},
     "provisions": {"", "core", "wire", "files"},
     "files": {"", "core", "wire", "control"},
     "regular_file": set(),
-    "cli": {"", "core", "control", "app", "commands", "demo", "files"},
+    "cli": {"", "core", "control", "app", "running", "commands", "demo", "files"},
     # What a proxy does, they learn from its answers; only where it is, from its configuration.
     "commands": {"", "core", "control", "regular_file"},
     "demo": {"", "core", "control", "app"},

@@ -8,6 +8,7 @@ import asyncio
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -15,7 +16,7 @@ import msgspec
 from aiohttp import web
 
 from proxy import __version__
-from proxy.control import queries, steering
+from proxy.control import deferred_operations, queries, steering
 from proxy.control.circuit_views import (
     CircuitDetail,
     CircuitView,
@@ -25,6 +26,7 @@ from proxy.control.circuit_views import (
     rounded,
     settings_view,
 )
+from proxy.control.deferred_api import DeferredApi
 from proxy.control.effective import effective
 from proxy.control.events import Events
 from proxy.control.history import History
@@ -108,6 +110,7 @@ class Api:
         circuits: the table.
         history: of its transitions.
         events: as they happen.
+        deferred: what is kept for later.
         settings: the configuration in force.
         policies: the same, by upstream.
         clock: monotonic seconds.
@@ -119,6 +122,7 @@ class Api:
     circuits: Circuits
     history: History
     events: Events
+    deferred: DeferredApi
     settings: Callable[[], Settings]
     policies: Callable[[], Policies]
     clock: Callable[[], float]
@@ -174,13 +178,15 @@ class Api:
                 handler=self.get_version,
                 answers=VersionView,
             ),
+            *deferred_operations.operations(self.deferred),
         )
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Has a router lead here, and to the document."""
         operations = self.operations()
         for operation in operations:
-            add = router.add_get if operation.method == "GET" else router.add_post
+            # Whoever may GET may HEAD.
+            add = router.add_get if operation.method == "GET" else partial(router.add_route, operation.method)
             add(operation.path, operation.handler)
         described = document(operations)
 
@@ -270,7 +276,7 @@ class Api:
         async def steer(request: web.Request) -> web.Response:
             queries.none(request.query)
             name = _name(request)
-            wish = await steering.read(request, action)
+            wish = await steering.read(request, action.kind)
             circuit = self._steer(name, action, wish)
             logger().info(
                 "circuit steered",

@@ -1,7 +1,7 @@
-"""Which circuits a caller asks for: the query of a list, read strictly and bounded."""
+"""What a caller asks for: the query of a list, read strictly and bounded; and which circuits that is."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ MOST_AT_ONCE = 1000
 _AT_ONCE = 100
 _MOST_OFFSET = 1_000_000
 _LONGEST_TEXT = 200
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,6}")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,15}")
 _NEVER = float("-inf")
 
 # By what a list may be sorted: a number of a circuit, its latest transition and the time.
@@ -109,26 +109,21 @@ def read(query: MultiMapping[str]) -> Query:
     Raises:
         Problem: 400, with what was expected.
     """
-    unknown = set(query) - {parameter.name for parameter in PARAMETERS}
-    if unknown:
-        names = ", ".join(parameter.name for parameter in PARAMETERS)
-        raise _bad(f"an unknown parameter; there are {names}")
+    known(query, PARAMETERS)
     states = query.getall("state", [])
     if not _CONDITIONS.keys() >= set(states) or len(states) > len(_CONDITIONS):
-        raise _bad(f"state: expected {', '.join(_CONDITIONS)}")
-    text = _one(query, "q", "")
-    if len(text) > _LONGEST_TEXT:
-        raise _bad(f"q: expected at most {_LONGEST_TEXT} characters")
-    sort = _one(query, "sort", "state")
+        raise bad(f"state: expected {', '.join(_CONDITIONS)}")
+    part = text(query, "q", _LONGEST_TEXT)
+    sort = one(query, "sort", "state")
     if sort not in _SORTS:
-        raise _bad(f"sort: expected {', '.join(_RANKS)}, or one of them behind a minus")
+        raise bad(f"sort: expected {', '.join(_RANKS)}, or one of them behind a minus")
     return Query(
         conditions=frozenset(_CONDITIONS[state] for state in states),
-        text=text.lower(),
+        text=part.lower(),
         sort=sort.removeprefix("-"),
         is_descending=sort.startswith("-"),
-        limit=_number(query, "limit", 1, _AT_ONCE, MOST_AT_ONCE),
-        offset=_number(query, "offset", 0, 0, _MOST_OFFSET),
+        limit=number(query, "limit", 1, _AT_ONCE, MOST_AT_ONCE),
+        offset=number(query, "offset", 0, 0, _MOST_OFFSET),
     )
 
 
@@ -139,22 +134,56 @@ def none(query: MultiMapping[str]) -> None:
         Problem: 400.
     """
     if query:
-        raise _bad("there are no parameters here")
+        raise bad("there are no parameters here")
 
 
-def _one(query: MultiMapping[str], name: str, default: str) -> str:
+def known(query: MultiMapping[str], parameters: Iterable[Parameter]) -> None:
+    """Refuses parameters that there are not.
+
+    Raises:
+        Problem: 400.
+    """
+    names = [parameter.name for parameter in parameters]
+    if set(query) - set(names):
+        raise bad(f"an unknown parameter; there are {', '.join(names)}")
+
+
+def one(query: MultiMapping[str], name: str, default: str) -> str:
+    """The value of a parameter that may be there once.
+
+    Raises:
+        Problem: 400.
+    """
     values = query.getall(name, [default])
     if len(values) != 1:
-        raise _bad(f"{name}: expected once")
+        raise bad(f"{name}: expected once")
     return values[0]
 
 
-def _number(query: MultiMapping[str], name: str, least: int, default: int, most: int) -> int:
-    text = _one(query, name, str(default))
-    if not _NUMBER.fullmatch(text) or not least <= int(text) <= most:
-        raise _bad(f"{name}: expected a whole number from {least} to {most}")
-    return int(text)
+def text(query: MultiMapping[str], name: str, longest: int) -> str:
+    """A text of so many characters at most; empty without one.
+
+    Raises:
+        Problem: 400.
+    """
+    found = one(query, name, "")
+    if len(found) > longest:
+        raise bad(f"{name}: expected at most {longest} characters")
+    return found
 
 
-def _bad(detail: str) -> Problem:
+def number(query: MultiMapping[str], name: str, least: int, default: int, most: int) -> int:
+    """A whole number within bounds.
+
+    Raises:
+        Problem: 400.
+    """
+    written = one(query, name, str(default))
+    if not _NUMBER.fullmatch(written) or not least <= int(written) <= most:
+        raise bad(f"{name}: expected a whole number from {least} to {most}")
+    return int(written)
+
+
+def bad(detail: str) -> Problem:
+    """What is said of a query that cannot be."""
     return Problem(400, "bad_request", detail)

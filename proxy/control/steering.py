@@ -1,7 +1,7 @@
-"""What an operator wants done to a circuit: the content of a POST, which only JSON of a known shape is."""
+"""What an operator wants done, to a circuit above all: the content of a POST, JSON of a known shape only."""
 
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -72,7 +72,10 @@ class ForcingWish(Wish, kw_only=True, frozen=True, forbid_unknown_fields=True):
         return None if self.ttl is None else float(parse_seconds(self.ttl))
 
 
-async def read(request: web.Request, action: Action) -> Wish:
+Kind = TypeVar("Kind", bound=Wish)
+
+
+async def read(request: web.Request, kind: type[Kind]) -> Kind:
     """The content of a request, read after its head has said that it is JSON as it stands.
 
     A form of some page can send neither that type nor, without being asked about before, any other field.
@@ -90,7 +93,7 @@ async def read(request: web.Request, action: Action) -> Wish:
             415, "encoded_content", "Content-Encoding is not supported", {"Accept-Encoding": "identity"}
         )
     try:
-        return msgspec.json.decode(await request.read(), type=action.kind)
+        return msgspec.json.decode(await request.read(), type=kind)
     except msgspec.ValidationError as error:
         # It names the place and what was expected; what has come it does not repeat.
         raise Problem(400, "bad_request", str(error)) from None

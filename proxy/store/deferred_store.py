@@ -19,8 +19,8 @@ from proxy.store.writer import Writer
 Result = TypeVar("Result")
 
 _CLOSING_S = 5.0
-# How many are read at a time where all are wanted: each may have 16 MiB.
-_BATCH = 8
+# How many descriptions are read at a time where all are wanted.
+_BATCH = 100
 _PAUSED = "paused"
 
 
@@ -258,17 +258,22 @@ class DeferredStore:
         """Requests in their order, without their contents; see `DeferredFile.page`."""
         return await self._ask(lambda file: file.page(queue=queue, is_dead=is_dead, after=after, limit=limit))
 
-    async def export(self, *, is_dead: bool | None = None) -> AsyncIterator[Deferred]:
-        """All of them with their contents, in their order, read a few at a time."""
-        after = 0
-        while True:
-            read = partial(_with_content, is_dead=is_dead, after=after)
-            batch = await self._ask(read)
-            if not batch:
-                return
-            for request in batch:
-                yield request
-            after = batch[-1].sequence
+    async def export(
+        self, *, queue: str | None = None, is_dead: bool | None = None
+    ) -> AsyncIterator[Deferred]:
+        """Those that there are as it is asked for, with their contents, in their order, read one by one.
+
+        One that is put back meanwhile is one of those that have come later, and may be left out.
+        """
+        after, last = 0, await self._ask(lambda file: file.last_place)
+        while found := await self.page(queue=queue, is_dead=is_dead, after=after, limit=_BATCH):
+            for described in found:
+                after = described.sequence
+                if after > last:
+                    return
+                request = await self.get(described.id, with_content=True)
+                if request is not None:
+                    yield request
 
     async def pause(self, *, is_paused: bool) -> None:
         """Remembers whether anything is to be delivered, over a restart as well."""
@@ -309,7 +314,3 @@ class DeferredStore:
     def _failed(self, fault: str) -> None:
         self.fault = fault
         self._on_fault(fault)
-
-
-def _with_content(file: DeferredFile, *, is_dead: bool | None, after: int) -> list[Deferred]:
-    return file.page(queue=None, is_dead=is_dead, after=after, limit=_BATCH, with_content=True)

@@ -70,6 +70,9 @@ class DeferredFile:
     Raises:
         OSError: it cannot be made.
         sqlite3.Error: it cannot be opened, another process has it, or it is damaged; see `damage.py`.
+
+    Attributes:
+        last_place: the place of the one that came last, 0 before the first.
     """
 
     def __init__(self, path: Path) -> None:
@@ -99,7 +102,7 @@ class DeferredFile:
         if faults != ["ok"]:
             raise sqlite3.DatabaseError(f"database disk image is malformed: {faults[0]}")
         (last,) = execute("SELECT max(place) FROM request").fetchone()
-        self._last_place: int = last or 0
+        self.last_place: int = last or 0
 
     def close(self) -> None:
         """Lets go of the file; what was written ahead goes into it first."""
@@ -121,17 +124,17 @@ class DeferredFile:
         Returns:
             Its place.
         """
-        self._last_place += 1
+        self.last_place += 1
         target = request.target
         row = (
             request.id, request.queue, request.circuit, request.reason, request.stored_at, target.scheme,
             target.host, target.port, target.origin_form, target.authority, int(target.is_internal),
-            request.method, _joined(request.fields), request.content_bytes, self._last_place,
+            request.method, _joined(request.fields), request.content_bytes, self.last_place,
             request.attempts, request.tried_at, request.result, request.died_at, request.died_of,
         )  # fmt: skip
         key = self._database.execute(_INSERT, row).lastrowid
         self._database.execute("INSERT INTO content VALUES (?, ?)", (key, request.content))
-        return self._last_place
+        return self.last_place
 
     def get(self, request_id: str, *, with_content: bool = False) -> Deferred | None:
         """The request with this id, if there is one."""
@@ -157,12 +160,12 @@ class DeferredFile:
 
     def put_back(self, request_id: str, at: float) -> None:
         """Has a dead letter wait again, behind all others, as if it had just come."""
-        self._last_place += 1
+        self.last_place += 1
         changed = (
             "UPDATE request SET place = ?, stored_at = ?, attempts = 0, tried_at = NULL, result = NULL,"
             " died_at = NULL, died_of = NULL WHERE id = ?"
         )
-        self._database.execute(changed, (self._last_place, at, request_id))
+        self._database.execute(changed, (self.last_place, at, request_id))
 
     def delete(self, request_id: str) -> None:
         """Removes it."""

@@ -24,6 +24,8 @@ from proxy.wire.delivering import Clocks
 from proxy.wire.written import CLOSE, KEEP, LINGER
 
 DELIVERY_ID = b"x-breaker-delivery-id"
+# Where it can be asked for, on the admin port (`control/deferred_api.py`).
+LOOK_UP = "/api/v1/deferred/requests"
 # Ours to say, or for this hop alone; what remains goes upstream as it came.
 _DROPPED = frozenset({b"host", b"expect", DELIVERY_ID})
 _TUNNEL, _DEFERRED = Entry.TUNNEL, Entry.DEFERRED
@@ -164,7 +166,12 @@ class Deferring:
         if transport is None:
             return CLOSE
         keep = not call.client.writing_paused and call.may_follow
-        content = json.dumps({"id": request_id, "reason": refusal.reason}).encode() + b"\n"
+        content = (
+            json.dumps(
+                {"id": request_id, "reason": refusal.reason, "look_up": f"{LOOK_UP}/{request_id}"}
+            ).encode()
+            + b"\n"
+        )
         lines = [
             "HTTP/1.1 202 Accepted",
             f'Proxy-Status: {self._name}; details="deferred: {refusal.reason}"',

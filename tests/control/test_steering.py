@@ -18,7 +18,7 @@ def reading() -> web.Application:
     """Answers with what it has read."""
 
     async def reads(request: web.Request) -> web.Response:
-        wish = await read(request, Action(request.match_info["action"]))
+        wish = await read(request, Action(request.match_info["action"]).kind)
         return web.json_response([wish.ttl_s, wish.note])
 
     served = web.Application(middlewares=[as_documents], client_max_size=4096)

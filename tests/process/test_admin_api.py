@@ -135,6 +135,21 @@ HOSTILE = [
         )
     ],
     (request("GET", f"/api/v1/circuits?q={'x' * 201}"), {400}),
+    *[
+        (request(method, f"/api/v1/deferred/{path}", *fields, content=content), {status})
+        for method, path, fields, content, status in (
+            ("DELETE", f"requests/{'0' * 32}", ("Origin: http://evil.test",), b"", 403),
+            ("DELETE", f"requests/{'0' * 32}", ("Sec-Fetch-Site: same-site",), b"", 403),
+            ("DELETE", f"requests/{'0' * 32}", ("Authorization: Bearer wrong",), b"", 401),
+            ("GET", "export", ("Sec-Fetch-Site: cross-site",), b"", 403),
+            ("POST", "pause", ("Content-Type: text/plain",), b"{}", 415),
+            ("POST", "delete", (JSON,), b"{}", 400),
+            ("POST", "delete", (JSON,), b"[" * 4000, 400),
+            ("GET", "requests?queue=%00&limit=1&x=1", (), b"", 400),
+            ("GET", f"requests/{'0' * 31}%00", (), b"", 404),
+            ("GET", "requests?after=10000000000000000", (), b"", 400),
+        )
+    ],
     (request("GET", f"/{'x' * 20000}"), {400, 414}),
     (request("GET", "/api/v1/config", f"X: {'x' * 20000}"), {400, 431}),
     (request("TRACE", "/api/v1/config"), {405}),
@@ -142,8 +157,8 @@ HOSTILE = [
 ]
 
 
-def test_hostile_requests_are_refused_and_change_nothing() -> None:
-    with RunningProxy() as proxy:
+def test_hostile_requests_are_refused_and_change_nothing(tmp_path: Path) -> None:
+    with RunningProxy(defer={"path": str(tmp_path / "deferred.db")}) as proxy:
         for sent, statuses in HOSTILE:
             status, fields, content = raw(proxy.admin_port, sent)
             assert status in statuses, sent[:200]
@@ -264,7 +279,7 @@ COMMANDS = [
 def curl(command: str, proxy: RunningProxy, **variables: str) -> Reply:
     """Runs a command of the page in a shell, with the status behind its output."""
     done = subprocess.run(
-        ["sh", "-c", f"{command} --noproxy '*' --max-time 2 -w '\\n%{{http_code}}'"],
+        ["sh", "-c", f"{command.partition(' > ')[0]} --noproxy '*' --max-time 2 -w '\\n%{{http_code}}'"],
         env=environment(ADMIN=f"http://127.0.0.1:{proxy.admin_port}", **variables),
         capture_output=True,
         timeout=PATIENCE_S,
@@ -278,9 +293,9 @@ def curl(command: str, proxy: RunningProxy, **variables: str) -> Reply:
 def test_what_the_page_says_to_type_does_what_it_says(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(TOKEN)
-    assert len(COMMANDS) == 10
+    assert len(COMMANDS) == 16
     answers: list[Any] = []
-    with RunningProxy() as proxy:
+    with RunningProxy(defer={"path": str(tmp_path / "deferred.db")}) as proxy:
         for _ in range(5):
             raw(proxy.proxy_port, request("GET", f"http://{KEY}/", host=KEY))
         for command in COMMANDS:
@@ -291,13 +306,18 @@ def test_what_the_page_says_to_type_does_what_it_says(tmp_path: Path) -> None:
             else:
                 assert reply.status == 200, (command, reply)
                 answers.append(reply.content)
-    first, _, one, _, _, opened, auto, reset, events = answers
+    first, _, one, _, _, opened, auto, reset, kept, dead, put_back, deleted, exported, paused, events = (
+        answers
+    )
     assert [circuit["key"] for circuit in json.loads(first)["circuits"]] == [KEY]
     assert json.loads(one)["last_failures"][0]["kind"] == "refused"
     told = [json.loads(answer) for answer in (opened, auto, reset)]
     assert [each["state"] for each in told] == ["forced_open", "half_open", "closed"]
     assert [each["transitions"][0]["note"] for each in told] == ["they are moving", "they have moved", None]
     assert events.startswith(b"retry: ")
+    assert (json.loads(kept)["waiting"], json.loads(dead)["requests"], exported) == (0, [], b"")
+    assert json.loads(put_back) == json.loads(deleted) == {"changed": 0, "has_more": False}
+    assert json.loads(paused) == {"is_paused": True}
     with RunningProxy(admin={"token_file": str(file)}) as proxy:
         assert curl(COMMANDS[-1], proxy, TOKEN_FILE=str(file)).status == 200
 

@@ -11,6 +11,7 @@ from aiohttp import web
 from proxy.control.admin import application
 from proxy.control.api import Api
 from proxy.control.circuit_views import WallTime
+from proxy.control.deferred_api import DeferredApi, Store
 from proxy.control.events import Events
 from proxy.control.history import History
 from proxy.control.metrics import Metrics
@@ -33,6 +34,7 @@ class AdminPort:
 
     Attributes:
         rig: the circuits.
+        kept: a store of deferred requests.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -43,6 +45,7 @@ class AdminPort:
     readiness: Callable[[], str | None] = lambda: None
     remark: Callable[[], str | None] = lambda: None
     limits: Limits = field(default_factory=Limits)
+    kept: Store | None = None
 
     def __post_init__(self) -> None:
         iso = WallTime(self.clock, lambda: EPOCH_S + self.clock())
@@ -56,6 +59,9 @@ class AdminPort:
             circuits=self.rig.circuits,
             history=self.history,
             events=self.events,
+            deferred=DeferredApi(
+                store=self.kept, limits=lambda: self.settings.defer, wall_clock=lambda: EPOCH_S + self.clock()
+            ),
             settings=lambda: self.settings,
             policies=lambda: policies,
             clock=self.clock,

@@ -67,7 +67,11 @@ async def test_what_an_open_circuit_refuses_is_stored_and_then_answered_202(
     assert answer.header("Proxy-Status") == 'testproxy; details="deferred: circuit_open"'
     assert answer.header("X-Breaker-Delivery-Id") == kept.id
     assert answer.header("Cache-Control") == "no-store"
-    assert json.loads(answer.content) == {"id": kept.id, "reason": "circuit_open"}
+    assert json.loads(answer.content) == {
+        "id": kept.id,
+        "reason": "circuit_open",
+        "look_up": f"/api/v1/deferred/requests/{kept.id}",
+    }
     assert (kept.method, kept.content, kept.reason) == ("POST", b"event", "circuit_open")
     assert (kept.queue, kept.circuit) == (upstream.authority, upstream.authority)
     assert kept.target.origin_form == "/hooks/7?sig=abc"
