@@ -6,14 +6,15 @@ It is there only with `defer.path`. `app.py` makes it, and tells it of the time 
 from collections.abc import Callable
 
 from proxy.control import log
+from proxy.control.deferred_metrics import Kept
+from proxy.control.durations import Durations
 from proxy.core.defer import Defer
-from proxy.core.deferred import Kept
 from proxy.core.registry import Circuits
 from proxy.core.states import Transition
 from proxy.store.deferred_store import DeferredStore
 from proxy.wire.data_plane import DataPlane
 from proxy.wire.deferring import Deferring
-from proxy.wire.delivering import Clocks, Deliveries
+from proxy.wire.delivering import DELIVERED, FAILED, Clocks, Deliveries
 
 
 class Deferral:
@@ -36,8 +37,9 @@ class Deferral:
         self, settings: Defer, name: str, plane: DataPlane, circuits: Circuits, *, clocks: Clocks
     ) -> None:
         self._wall_clock = clocks.wall
+        self._stored = Durations()
         self.store = DeferredStore(
-            settings, on_put=_ignore, on_fault=_tell_fault(settings.path), on_damage=_tell_damage
+            settings, on_put=self._stored.add, on_fault=_tell_fault(settings.path), on_damage=_tell_damage
         )
         self.deferring = Deferring(self.store, name, clocks)
         self.deliveries = Deliveries(
@@ -45,13 +47,22 @@ class Deferral:
         )
         plane.fallbacks.keeps = self.deferring
 
-    def kept(self) -> tuple[Kept, float]:
-        """What is kept, in numbers, and the time in seconds since 1970."""
-        store = self.store
-        oldest_at = min((queue.oldest_at for queue in store.queues().values()), default=None)
-        can_store = store.fault is None
-        kept = Kept(store.depth, store.dead, store.stored_bytes, oldest_at, can_store=can_store)
-        return kept, self._wall_clock()
+    def kept(self) -> Kept:
+        """What is kept, in numbers."""
+        store, ended = self.store, self.deliveries.ended
+        return Kept(
+            waiting=store.depth,
+            dead_letters=store.dead,
+            stored_bytes=store.stored_bytes,
+            oldest_at=min((queue.oldest_at for queue in store.queues().values()), default=None),
+            can_store=store.fault is None,
+            stored=self._stored,
+            delivered=ended[DELIVERED],
+            failed=ended[FAILED],
+            dead=ended,
+            not_stored=self.deferring.not_stored,
+            wall_now=self._wall_clock(),
+        )
 
     def configure(self, settings: Defer) -> None:
         """Goes on with these settings, all but the path."""
@@ -79,10 +90,6 @@ class Deferral:
         """Ends it, once nothing is carried any more."""
         await self.deliveries.close()
         await self.store.close()
-
-
-def _ignore(_: float) -> None:
-    """Nobody counts yet how long it takes."""
 
 
 def _tell_fault(path: str | None) -> Callable[[str | None], None]:

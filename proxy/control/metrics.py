@@ -15,10 +15,8 @@ query.
 """
 
 import re
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from itertools import accumulate
 
 from prometheus_client import PROCESS_COLLECTOR
 from prometheus_client.core import HistogramMetricFamily, InfoMetricFamily, Metric
@@ -26,11 +24,11 @@ from prometheus_client.exposition import choose_encoder
 
 from proxy import __version__
 from proxy.control.circuit_metrics import CircuitMetrics, Taken
-from proxy.control.deferred_metrics import deferred_families
+from proxy.control.deferred_metrics import Kept, deferred_families
+from proxy.control.durations import Durations
 from proxy.control.families import PREFIX, counters, gauge, gauges
 from proxy.core import errors, policy
 from proxy.core.answers import Lookup
-from proxy.core.deferred import Kept
 from proxy.core.exchange import Entry, Exchange, Source
 from proxy.core.refusals import REJECTION_REASONS
 from proxy.core.registry import Circuits
@@ -43,8 +41,6 @@ _KNOWN_CODE_CLASSES = 6
 # A member is looked up on its class in Python; it is read in every exchange.
 _TUNNEL = Entry.TUNNEL
 
-# Upper bounds in seconds: from an upstream next door to twice the default `timeouts.head`.
-_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 # What we do ourselves takes a fraction of a millisecond, and more where the process gets too little of a CPU.
 _OWN_BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
@@ -76,26 +72,6 @@ _ENCODABLE = re.compile(
 )
 
 
-class _Durations:
-    """How long something took each time; `bounds_s` are the upper ones of all buckets but the last."""
-
-    __slots__ = ("_bounds_s", "_in_bucket", "_total_s")
-
-    def __init__(self, bounds_s: tuple[float, ...] = _BOUNDS_S) -> None:
-        self._bounds_s = bounds_s
-        self._in_bucket = [0] * (len(bounds_s) + 1)
-        self._total_s = 0.0
-
-    def add(self, took_s: float) -> None:
-        self._in_bucket[bisect_left(self._bounds_s, took_s)] += 1
-        self._total_s += took_s
-
-    def add_to(self, family: HistogramMetricFamily, *labels: str) -> None:
-        names = (*map(str, self._bounds_s), "+Inf")
-        buckets = list(zip(names, accumulate(self._in_bucket), strict=True))
-        family.add_metric(labels, buckets, self._total_s)
-
-
 class _Counts:
     """What the exchanges of one entry have added up to."""
 
@@ -104,7 +80,7 @@ class _Counts:
     def __init__(self) -> None:
         self.answered_by_proxy = [0] * len(_CODE_CLASSES)
         self.answered_by_upstream = [0] * len(_CODE_CLASSES)
-        self.durations = _Durations()
+        self.durations = Durations()
 
 
 class Snapshot:
@@ -150,7 +126,7 @@ class Metrics:
         dns_lookups: counts the look-ups of names, by how they ended.
         reload_succeeded: tells whether the last reload of the configuration did.
         clock: monotonic seconds, as the circuits are told them.
-        kept: tells what is kept for later, and the time in seconds since 1970; None where nothing is.
+        kept: tells what is kept for later; None where nothing is.
     """
 
     def __init__(
@@ -163,7 +139,7 @@ class Metrics:
         dns_lookups: Callable[[], Mapping[Lookup, int]],
         reload_succeeded: Callable[[], bool],
         clock: Callable[[], float],
-        kept: Callable[[], tuple[Kept, float]] | None = None,
+        kept: Callable[[], Kept] | None = None,
     ) -> None:
         self._in_flight = in_flight
         self._tunnels = tunnels
@@ -172,8 +148,8 @@ class Metrics:
         self._reload_succeeded = reload_succeeded
         self._kept = kept
         self._counts = {entry: _Counts() for entry in Entry}
-        self._dns, self._connect, self._tls, self._head, self._upstream = (_Durations() for _ in range(5))
-        self._own = _Durations(_OWN_BOUNDS_S)
+        self._dns, self._connect, self._tls, self._head, self._upstream = (Durations() for _ in range(5))
+        self._own = Durations(_OWN_BOUNDS_S)
         self._denied: Counter[tuple[str, bool]] = Counter()
         self._fallbacks: Counter[tuple[str, str]] = Counter()
         self._request_bytes = 0
@@ -251,7 +227,7 @@ class Metrics:
         yield self._denials()
         yield self._fallback_counts()
         if self._kept is not None:
-            yield from deferred_families(*self._kept())
+            yield from deferred_families(self._kept())
         yield self._requests()
         yield self._request_seconds()
         yield self._overhead_seconds()

@@ -69,33 +69,18 @@ class Queue:
     oldest_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What is kept, in numbers.
-
-    Attributes:
-        waiting: how many wait for delivery.
-        dead_letters: how many are not tried again.
-        stored_bytes: of content and fields of both.
-        oldest_at: when the one was stored that has waited for longest; None if none waits.
-        can_store: whether the disk takes more.
-    """
-
-    waiting: int
-    dead_letters: int
-    stored_bytes: int
-    oldest_at: float | None
-    can_store: bool
-
-
 FULL, UNAVAILABLE, CONTENT_TOO_LARGE = "full", "unavailable", "content_too_large"
+TOO_MANY_AT_ONCE = "too_many_at_once"
+# Why a request is not kept that was to be: there is no room, the disk does not work, there turns out to be
+# more content than is kept, or too much is on its way to the disk.
+NOT_STORED = (FULL, UNAVAILABLE, CONTENT_TOO_LARGE, TOO_MANY_AT_ONCE)
 
 
 class NotStoredError(Exception):
     """A request could not be kept, so that it must be refused.
 
     Attributes:
-        reason: FULL, UNAVAILABLE or CONTENT_TOO_LARGE; the `reason` label of what was refused.
+        reason: one of NOT_STORED.
     """
 
     def __init__(self, reason: str, details: str = "") -> None:

@@ -4,6 +4,7 @@ Whatever stands in the way (no room, no disk, too much content) leaves the refus
 """
 
 import json
+from collections import Counter
 from typing import Protocol
 from uuid import uuid4
 
@@ -13,7 +14,7 @@ from aiohttp.web import RequestPayloadError
 
 from proxy.core.budget import HELD_BYTES
 from proxy.core.defer import Defer
-from proxy.core.deferred import Deferred, NotStoredError
+from proxy.core.deferred import CONTENT_TOO_LARGE, TOO_MANY_AT_ONCE, Deferred, NotStoredError
 from proxy.core.errors import DestinationUnavailable, HttpRequestError, ProxyError
 from proxy.core.exchange import Awaited, Entry, Source
 from proxy.core.fallback import DeferOrder
@@ -51,6 +52,7 @@ class Deferring:
 
     Attributes:
         held_bytes: content of requests that are being read or stored.
+        not_stored: how many were refused that were to be kept, by why (NOT_STORED).
     """
 
     def __init__(self, store: Keeps, name: str, clocks: Clocks) -> None:
@@ -60,6 +62,7 @@ class Deferring:
         self._methods: frozenset[str] = frozenset()
         self._max_content = 0
         self.held_bytes = 0
+        self.not_stored = Counter[str]()
 
     def configure(self, settings: Defer) -> None:
         """Goes on with `methods` and `max_content`."""
@@ -108,23 +111,27 @@ class Deferring:
         exchange = call.exchange
         held = exchange.body.length if exchange.body.framing is Framing.LENGTH else self._max_content
         if self.held_bytes + held > HELD_BYTES:
+            self.not_stored[TOO_MANY_AT_ONCE] += 1
             raise refusal
         self.held_bytes += held
         try:
             content = await self._whole(call)
-            if content is None:
-                raise refusal
             exchange.wait_over(self._clock())
             request = self._request(call, refusal, content)
             await self._store.put(request)
-        except NotStoredError:
+        except NotStoredError as error:
+            self.not_stored[error.reason] += 1
             raise refusal from None
         finally:
             self.held_bytes -= held
         return self._accept(call, refusal, request.id)
 
-    async def _whole(self, call: Call) -> bytes | None:
-        """All of the content; None if that is more than is kept."""
+    async def _whole(self, call: Call) -> bytes:
+        """All of the content.
+
+        Raises:
+            NotStoredError: that is more than is kept.
+        """
         content, exchange = call.request.content, call.exchange
         whole = bytearray(content.read_nowait(-1))
         if not whole and not content.at_eof() and call.head.expects_continue and call.request.transport:
@@ -136,7 +143,7 @@ class Deferring:
             except (RequestPayloadError, HttpProcessingError) as error:
                 raise HttpRequestError("the content of the request is malformed") from error
         if len(whole) > self._max_content:
-            return None
+            raise NotStoredError(CONTENT_TOO_LARGE)
         exchange.request_bytes = len(whole)
         return bytes(whole)
 

@@ -6,6 +6,7 @@ those of all others. What the circuit refuses after all was no attempt.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
@@ -25,6 +26,7 @@ _LOOKED_AT = 256
 # How long a request rests after an attempt: doubled each time, up to the second of these.
 _REST_S, _MOST_REST_S = 1.0, 60.0
 _OK = range(200, 300)
+DELIVERED, FAILED = "delivered", "failed"
 
 
 class Clocks(NamedTuple):
@@ -71,7 +73,8 @@ class Deliveries:
         clocks: monotonic seconds, and seconds since 1970.
 
     Attributes:
-        ended: how many deliveries ended so far, by what came of them.
+        ended: how many were delivered so far, how many became dead letters by why (CAUSES), and how many
+            attempts failed that are to be repeated.
     """
 
     def __init__(
@@ -93,7 +96,7 @@ class Deliveries:
         self._resting: dict[str, float] = {}
         self._round: Iterator[tuple[str, Queue]] = iter(())
         self._is_over = False
-        self.ended = {"delivered": 0, "dead": 0, "failed": 0}
+        self.ended = Counter[str]()
 
     def configure(self, settings: Defer) -> None:
         """Goes on with `max_age`, `max_attempts` and `final_statuses`."""
@@ -184,10 +187,8 @@ class Deliveries:
             self._resting.pop(key, None)
             self._disclaim(key)
             return False
-        now = self._wall_clock()
         if self._is_old(request.stored_at):
-            await self._store.bury(request.id, now, TOO_OLD)
-            self.ended["dead"] += 1
+            await self._bury(request, TOO_OLD)
             return not self._is_over
         if self._is_over or self._store.is_paused or not self._may_pass(key, request.circuit, self._clock()):
             return False
@@ -200,28 +201,31 @@ class Deliveries:
         if exchange is None or (error is not None and (error.refused or isinstance(error, Draining))):
             # It was not sent.
             return False
-        now, status = self._wall_clock(), exchange.status
+        status = exchange.status
         by_upstream = exchange.source is Source.UPSTREAM and error is None
         if by_upstream and status in _OK:
             await self._store.delivered(request.id)
-            self.ended["delivered"] += 1
+            self.ended[DELIVERED] += 1
             self._resting.pop(key, None)
             if not self._store.waits(key):
                 self._disclaim(key)
             return True
         result = str(status) if by_upstream else (error.error_type if error is not None else "no_answer")
         if by_upstream and status in self._settings.final_statuses:
-            await self._store.bury(request.id, now, FINAL_STATUS, result)
-            self.ended["dead"] += 1
+            await self._bury(request, FINAL_STATUS, result)
             return True
         if request.attempts + 1 >= self._settings.max_attempts:
-            await self._store.bury(request.id, now, TOO_MANY_ATTEMPTS, result)
-            self.ended["dead"] += 1
+            await self._bury(request, TOO_MANY_ATTEMPTS, result)
             return True
-        await self._store.attempted(request.id, now, result)
-        self.ended["failed"] += 1
+        await self._store.attempted(request.id, self._wall_clock(), result)
+        self.ended[FAILED] += 1
         self._rest(key, min(_REST_S * 2.0**request.attempts, _MOST_REST_S))
         return False
+
+    async def _bury(self, request: Deferred, cause: str, result: str | None = None) -> None:
+        # False: somebody has deleted it in the meantime.
+        if await self._store.bury(request.id, self._wall_clock(), cause, result):
+            self.ended[cause] += 1
 
     def _rest(self, key: str, rest_s: float) -> None:
         self._resting[key] = self._clock() + rest_s

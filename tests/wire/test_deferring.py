@@ -80,6 +80,8 @@ async def test_what_an_open_circuit_refuses_is_stored_and_then_answered_202(
     assert exchange.request_bytes == 5
     assert b"\nbreaker_proxy_deferred_depth 1.0\n" in told
     assert b"\nbreaker_proxy_deferred_store_up 1.0\n" in told
+    assert b"\nbreaker_proxy_deferred_stored_total 1.0\n" in told
+    assert b"\nbreaker_proxy_deferred_store_seconds_count 1.0\n" in told
 
 
 async def test_the_connection_goes_on_behind_it(start: Start, tmp_path: Path) -> None:
@@ -132,6 +134,12 @@ async def test_what_is_not_kept_stays_a_refusal(
         assert (await proxy.report(2)).fell_back_for is None
 
 
+def not_stored(proxy: Running) -> dict[str, int]:
+    """What was to be kept and was not, by why."""
+    assert proxy.sidecar.deferral is not None
+    return dict(proxy.sidecar.deferral.deferring.not_stored)
+
+
 async def test_chunks_beyond_the_bound_get_the_refusal(start: Start, tmp_path: Path) -> None:
     proxy = await start(**kept_in(tmp_path, max_content=Bytes(8)))
     async with ScriptedUpstream(FAIL) as upstream, await tripped(proxy, upstream) as client:
@@ -141,6 +149,7 @@ async def test_chunks_beyond_the_bound_get_the_refusal(start: Start, tmp_path: P
         answer = await client.answer("POST")
         assert (answer.status, answer.header("X-Breaker-Reason")) == (503, "circuit_open")
         assert await stored(proxy) == []
+        assert not_stored(proxy) == {"content_too_large": 1}
 
 
 async def test_a_tunnel_is_never_kept(start: Start, tmp_path: Path) -> None:
@@ -159,6 +168,7 @@ async def test_without_a_disk_there_is_no_202(start: Start, tmp_path: Path) -> N
         answer = await client.answer("POST")
     assert (answer.status, answer.header("X-Breaker-Reason")) == (503, "circuit_open")
     assert answer.header("Retry-After") is not None
+    assert not_stored(proxy) == {"unavailable": 1}
 
 
 async def test_a_client_that_leaves_in_the_middle_is_not_kept(start: Start, tmp_path: Path) -> None:
@@ -194,6 +204,7 @@ async def test_more_than_is_held_at_once_is_refused(
         for content, status in ((b"x" * 9, 503), (b"x" * 8, 202)):
             await client.send(request("POST", f"http://{upstream.authority}/", content=content))
             assert (await client.answer("POST")).status == status
+    assert not_stored(proxy) == {"too_many_at_once": 1}
 
 
 async def test_strict_order_has_live_calls_wait_behind(start: Start, tmp_path: Path) -> None:

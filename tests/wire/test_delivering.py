@@ -106,7 +106,7 @@ async def test_an_upstream_that_does_not_want_it_gets_it_once(
     ):
         await keep(client, upstream, b"event")
         proxy.clock.now += 30
-        await until(proxy, dead=1)
+        await until(proxy, final_status=1)
         (dead,) = await stored(proxy)
         assert (dead.died_of, dead.result, dead.attempts) == (cause, str(status), 1)
         assert proxy.sidecar.deferral is not None
@@ -121,7 +121,7 @@ async def test_too_many_attempts_make_a_dead_letter_and_the_next_one_goes(
     async with ScriptedUpstream(ONE_FAILURE, script) as upstream, await tripped(proxy, upstream) as client:
         await keep(client, upstream, b"event 1", b"event 2")
         proxy.clock.now += 30
-        await until(proxy, dead=1, delivered=1)
+        await until(proxy, too_many_attempts=1, delivered=1)
         (dead,) = await stored(proxy)
         assert (dead.content, dead.died_of, dead.result) == (b"event 1", "too_many_attempts", "302")
 
@@ -132,7 +132,7 @@ async def test_what_is_too_old_is_not_sent(start: Start, tmp_path: Path) -> None
         await keep(client, upstream, b"event")
         assert proxy.sidecar.deferral is not None
         proxy.sidecar.deferral.configure(Defer(path=str(tmp_path / "deferred.db"), max_age=Seconds(0)))
-        await until(proxy, dead=1)
+        await until(proxy, too_old=1)
         (dead,) = await stored(proxy)
         assert (dead.died_of, dead.attempts) == ("too_old", 0)
         assert len(upstream.connections) == 1
