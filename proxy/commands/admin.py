@@ -68,22 +68,48 @@ class Admin:
         """
         return self._asked("POST", path, json.dumps(wish).encode("ascii"))
 
+    def delete(self, path: str) -> Any:
+        """What it answers when something is to be removed.
+
+        Raises:
+            Failed, Refused: as `get`.
+        """
+        return self._asked("DELETE", path)
+
     @contextmanager
     def events(self, last_id: str | None) -> Iterator[HTTPResponse]:
-        """The stream of events after one of them, or from now on.
+        """The stream of events after one of them, or from now on; read from it as from `stream`.
+
+        Raises:
+            Failed, Refused: as `get`.
+        """
+        headers = {} if last_id is None else {"Last-Event-ID": last_id}
+        with self.stream("/events", "text/event-stream", headers=headers) as response:
+            yield response
+
+    @contextmanager
+    def stream(
+        self,
+        path: str,
+        media_type: str,
+        query: list[tuple[str, str]] | None = None,
+        *,
+        headers: dict[str, str] | None = None,
+    ) -> Iterator[HTTPResponse]:
+        """An answer that is read bit by bit.
 
         Reading from it raises OSError or HTTPException when it breaks off, or is silent for too long.
 
         Raises:
             Failed, Refused: as `get`.
         """
-        headers = {} if last_id is None else {"Last-Event-ID": last_id}
+        asked = f"{path}?{urlencode(query, errors='replace')}" if query else path
         with ExitStack() as opened:
             with self._alone(), _within(self._patience_s):
-                sock, response = opened.enter_context(self._answer("GET", "/events", None, headers))
-            media_type = response.headers.get_content_type()
-            if media_type != "text/event-stream":
-                raise self._odd(f"{clean(media_type)} in place of events")
+                sock, response = opened.enter_context(self._answer("GET", asked, None, headers or {}))
+            found = response.headers.get_content_type()
+            if found != media_type:
+                raise self._odd(f"{clean(found)} in place of {media_type}")
             sock.settimeout(_SILENCE_S)
             yield response
 

@@ -10,9 +10,11 @@ from argparse import (
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proxy.commands import deferred_options
+from proxy.commands.arguments import count, note
 from proxy.commands.completion import SHELLS, circuit_keys
 from proxy.commands.place import found, written
-from proxy.commands.vocabulary import LONGEST_SEARCH, MOST_OF_A_NOTE, SORTS, STATES, is_note, is_ttl
+from proxy.commands.vocabulary import LONGEST_SEARCH, SORTS, STATES, is_ttl
 
 # argparse has no public name for what add_subparsers returns, and at run time none with brackets.
 if TYPE_CHECKING:
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     Commands = _SubParsersAction[ArgumentParser]
 
 _LONGEST_KEY = 300
-_MOST_LISTED = 1_000_000
 
 _ABOUT_CIRCUIT = """\
 Show one circuit, or do something to it.
@@ -78,7 +79,7 @@ def add(commands: "Commands") -> None:
     )
     listed.add_argument("--reverse", action="store_true", help="the other way round")
     listed.add_argument(
-        "--limit", type=_count, metavar="N", help="at most so many (on a terminal 100, else all)"
+        "--limit", type=count, metavar="N", help="at most so many (on a terminal 100, else all)"
     )
     circuit = commands.add_parser(
         "circuit",
@@ -99,13 +100,14 @@ def add(commands: "Commands") -> None:
                 metavar="TIME",
                 help="10m, 90s, 2h; else until `auto` or `reset`",
             )
-        acting.add_argument("--note", type=_note, metavar="TEXT", help="why, for the log and the events")
+        acting.add_argument("--note", type=note, metavar="TEXT", help="why, for the log and the events")
     commands.add_parser(
         "events",
         parents=[where],
         help="follow the transitions of all circuits",
         description="Follow the transitions of all circuits, one a line, until Ctrl-C; JSON lines in a pipe.",
     )
+    deferred_options.add(commands, where)
     completion = commands.add_parser(
         "completion",
         help="write the code for completion in a shell",
@@ -138,6 +140,10 @@ def _function(arguments: Namespace) -> "Callable[[Namespace, Admin], int]":
         from proxy.commands.events import events  # noqa: PLC0415
 
         return events
+    if arguments.command == "deferred":
+        from proxy.commands import deferred  # noqa: PLC0415
+
+        return deferred.run
     from proxy.commands import steer  # noqa: PLC0415
 
     return steer.show if arguments.action == "show" else steer.steer
@@ -176,19 +182,7 @@ def _ttl(text: str) -> str:
     return text
 
 
-def _note(text: str) -> str:
-    if not is_note(text):
-        raise ArgumentTypeError(f"expected one line of at most {MOST_OF_A_NOTE} printable characters")
-    return text
-
-
 def _search(text: str) -> str:
     if len(text) > LONGEST_SEARCH:
         raise ArgumentTypeError(f"expected at most {LONGEST_SEARCH} characters")
     return text
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:8]) <= _MOST_LISTED:
-        raise ArgumentTypeError(f"expected a whole number from 1 to {_MOST_LISTED}")
-    return int(text)

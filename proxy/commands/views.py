@@ -115,6 +115,67 @@ class Event(msgspec.Struct):
     transition: Transition
 
 
+class DeferredRequest(msgspec.Struct, kw_only=True):
+    """A request that is kept for later."""
+
+    id: str
+    state: str
+    queue: str
+    method: str = ""
+    scheme: str = ""
+    reason: str = ""
+    content_bytes: Count = 0
+    stored_at: str
+    attempts: Count = 0
+    tried_at: str | None = None
+    result: str | None = None
+    died_at: str | None = None
+    died_of: str | None = None
+
+
+class DeferredPage(msgspec.Struct):
+    """A page of them (`DeferredPage`); as they came, since JSON is passed on."""
+
+    requests: list[Any]
+    next_after: Count | None = None
+
+
+class Queue(msgspec.Struct):
+    """What waits for a circuit."""
+
+    queue: str
+    waiting: Count
+    oldest_age_s: Seconds
+
+
+class Deferred(msgspec.Struct, kw_only=True):
+    """What is kept for later (`DeferredView`)."""
+
+    waiting: Count
+    dead_letters: Count
+    stored_bytes: Count
+    oldest_age_s: Seconds | None = None
+    is_paused: bool = False
+    fault: str | None = None
+    max_events: Count
+    max_bytes: Count
+    queues: list[Queue] = []
+    queues_total: Count = 0
+
+
+class Changed(msgspec.Struct):
+    """How many requests were changed, and whether there are more."""
+
+    changed: Count
+    has_more: bool
+
+
+class Paused(msgspec.Struct):
+    """Whether deliveries are paused."""
+
+    is_paused: bool
+
+
 def read(answer: Any, kind: type[View]) -> View:
     """What an answer says, clean.
 

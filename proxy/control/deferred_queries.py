@@ -14,7 +14,7 @@ _AT_ONCE = 100
 _MOST_CURSOR = 10**15
 # So many are changed by one request, those that came first.
 MOST_CHANGED = 1000
-_LONGEST_QUEUE = 300
+LONGEST_QUEUE = 300
 
 ONE = Parameter(
     name="id",
@@ -25,7 +25,7 @@ ONE = Parameter(
 QUEUE = Parameter(
     name="queue",
     description="only those of this queue",
-    schema={"type": "string", "minLength": 1, "maxLength": _LONGEST_QUEUE},
+    schema={"type": "string", "minLength": 1, "maxLength": LONGEST_QUEUE},
 )
 STATE = Parameter(
     name="state",
@@ -56,7 +56,7 @@ class PutBackWish(steering.Wish, kw_only=True, frozen=True, forbid_unknown_field
         queue: only of this one; null is all.
     """
 
-    queue: Annotated[str, msgspec.Meta(min_length=1, max_length=_LONGEST_QUEUE)] | None = None
+    queue: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_QUEUE)] | None = None
 
 
 class DeleteWish(PutBackWish, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -73,7 +73,7 @@ def queue(query: MultiMapping[str]) -> str | None:
     """
     if "queue" not in query:
         return None
-    found = queries.text(query, "queue", _LONGEST_QUEUE)
+    found = queries.text(query, "queue", LONGEST_QUEUE)
     if not found:
         # As a variable that was not set would say: it must not mean all.
         raise queries.bad("queue: expected the key of a circuit")

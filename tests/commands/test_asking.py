@@ -213,7 +213,7 @@ def test_proxies_in_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("media_type", ["text/html", "application/json"])
 def test_events_are_events(media_type: str) -> None:
     with OddServer(answers(b"x", "200 OK", f"Content-Type: {media_type}")) as server:
-        with pytest.raises(Failed, match="in place of events"), admin(server.port).events("a-1"):
+        with pytest.raises(Failed, match="in place of text/event-stream"), admin(server.port).events("a-1"):
             pass
     assert b"Last-Event-ID: a-1\r\n" in server.heads[0]
 
