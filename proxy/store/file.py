@@ -16,10 +16,13 @@ from typing import Any
 from proxy.core.deferred import Deferred
 from proxy.core.headers import Fields
 from proxy.core.target import Target
+from proxy.store import write_ahead
 
 # SQLite gives up a lock that another process holds after this.
 _BUSY_S = 0.2
 _VERSION = 1
+# The key of content that belongs to no request; theirs are 1 and more.
+_STUFFING = -1
 _SCHEMA = f"""
 CREATE TABLE request (
   key INTEGER PRIMARY KEY,
@@ -72,23 +75,41 @@ class DeferredFile:
         sqlite3.Error: it cannot be opened, another process has it, or it is damaged; see `damage.py`.
 
     Attributes:
+        lost: what was damaged of what had been written ahead, for people; None if nothing was.
+        added_bytes: content that was added since the last `begin`.
         last_place: the place of the one that came last, 0 before the first.
     """
 
     def __init__(self, path: Path) -> None:
         _make(path)
+        log = path.with_name(f"{path.name}-wal")
+        ends = write_ahead.commits(log)
         self._database = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
         try:
+            self._prepare()
+            self.lost = self._lost(ends, log)
             self._begin()
         except BaseException:
             self._database.close()
             raise
 
-    def _begin(self) -> None:
+    def _prepare(self) -> None:
         execute = self._database.execute
         execute("PRAGMA locking_mode = EXCLUSIVE")
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = FULL")
+
+    def _lost(self, ends: list[int], log: Path) -> str | None:
+        """What of the log cannot be read; nothing has been written to it so far."""
+        _, frames, _ = self._database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        dropped = sum(end > frames for end in ends)
+        if not dropped:
+            return None
+        kept = write_ahead.keep(log)
+        return f"{dropped} transactions in {log} cannot be read, and are lost; it is kept as {kept.name}"
+
+    def _begin(self) -> None:
+        execute = self._database.execute
         (version,) = execute("PRAGMA user_version").fetchone()
         if version == 0:
             self._database.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
@@ -97,6 +118,7 @@ class DeferredFile:
         # What cannot be written is known now, and not with the first request; what is damaged, too.
         self.begin()
         self.set_fact("opened", self.fact("opened") + 1)
+        execute("DELETE FROM content WHERE key = ?", (_STUFFING,))
         self.commit()
         faults = [fault for (fault,) in execute("PRAGMA quick_check(1)")]
         if faults != ["ok"]:
@@ -104,12 +126,26 @@ class DeferredFile:
         (last,) = execute("SELECT max(place) FROM request").fetchone()
         self.last_place: int = last or 0
 
+    def ensure_room(self, size: int) -> None:
+        """Writes so many bytes and removes them again: what fits into the gaps of a full disk says nothing.
+
+        Raises:
+            sqlite3.Error: there is no room for them.
+        """
+        self.begin()
+        self._database.execute("INSERT INTO content VALUES (?, zeroblob(?))", (_STUFFING, size))
+        self.commit()
+        self.begin()
+        self._database.execute("DELETE FROM content WHERE key = ?", (_STUFFING,))
+        self.commit()
+
     def close(self) -> None:
         """Lets go of the file; what was written ahead goes into it first."""
         self._database.close()
 
     def begin(self) -> None:
         """Begins a transaction."""
+        self.added_bytes = 0
         self._database.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
@@ -125,6 +161,7 @@ class DeferredFile:
             Its place.
         """
         self.last_place += 1
+        self.added_bytes += request.content_bytes
         target = request.target
         row = (
             request.id, request.queue, request.circuit, request.reason, request.stored_at, target.scheme,

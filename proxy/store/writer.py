@@ -25,6 +25,8 @@ _MOST_AT_ONCE = 512
 # So many wait at most: a disk that does not answer must not fill the memory.
 MOST_WAITING = 4096
 _AGAIN_S = 1.0
+# So much is tried at most when it is opened again.
+_MOST_TRIED = 1024 * 1024
 
 
 class _Job(NamedTuple):
@@ -61,6 +63,8 @@ class Writer:
         self._is_ending = False
         self._file: DeferredFile | None = None
         self._fault: str | None = None
+        # For how many bytes there was no room when it was closed.
+        self._needed = 0
         self._tried = asyncio.Event()
         # A daemon: a disk that does not answer must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="deferred requests", daemon=True)
@@ -129,13 +133,23 @@ class Writer:
                 file = DeferredFile(self._path)
                 rescued = rescue(aside, file)
                 told = f"{self._path} was damaged ({error}); it is {aside.name} now, {rescued} rescued"
-            found = self._look(file)
+            found = self._found(file)
         except (OSError, sqlite3.Error) as error:
             self._fail(error)
             return
         self._file, self._fault = file, None
-        self._call(self._opened, found, told)
+        self._call(self._opened, found, told or file.lost)
         self._call(self._tried.set)
+
+    def _found(self, file: DeferredFile) -> Any:
+        try:
+            if self._needed:
+                file.ensure_room(self._needed)
+            self._needed = 0
+            return self._look(file)
+        except sqlite3.Error:
+            file.close()
+            raise
 
     def _fail(self, error: Exception) -> None:
         fault = f"{self._path}: {_why(error)}"
@@ -156,6 +170,7 @@ class Writer:
         except sqlite3.Error as error:
             # What the transaction had done so far is undone as the file is closed.
             self._file = None
+            self._needed = min(file.added_bytes, _MOST_TRIED)
             file.close()
             self._fail(error)
             self._refuse(jobs)

@@ -35,6 +35,23 @@ def test_every_commit_is_synced(tmp_path: Path) -> None:
     assert pragmas == ["wal", 2]
 
 
+def test_trying_whether_there_is_room_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "deferred.db"
+    file = DeferredFile(path)
+    file.ensure_room(100_000)
+    file.ensure_room(100_000)
+    file.close()
+    contents = "SELECT count(*) FROM content"
+    with sqlite3.connect(path) as database:
+        assert database.execute(contents).fetchone() == (0,)
+        # Somebody has killed it in the middle.
+        database.execute("INSERT INTO content VALUES (-1, x'00')")
+    database.close()
+    file = DeferredFile(path)
+    assert file._database.execute(contents).fetchone() == (0,)  # noqa: SLF001 -- it is no request
+    file.close()
+
+
 def test_what_was_not_committed_is_not_there(tmp_path: Path) -> None:
     path = tmp_path / "deferred.db"
     file = DeferredFile(path)
