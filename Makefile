@@ -5,11 +5,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 # Tests that wait for sockets and processes more than they compute: one more at a time than there are cores.
-WIRE := tests/wire tests/faults tests/fuzz tests/process tests/scale
+WIRE := tests/wire tests/faults tests/fuzz tests/process tests/crash tests/scale
 WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check format test test-system fuzz mutants bench-core bench-forward bench-https bench-leaves bench-memory bench-store isolation errors classes descriptions pictures page-pictures monitoring test-image lock clean
+.PHONY: help run demo check format test test-system fuzz crash mutants bench-core bench-forward bench-https bench-leaves bench-memory bench-store isolation errors classes descriptions pictures page-pictures monitoring test-image lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -85,6 +85,9 @@ lock: $(VENV)/.lock ## write what the image is made of anew, after a change of p
 
 fuzz: $(VENV)/.dev ## mutated conversations against a strict parser, 10 minutes each way (ARGS="--fuzz-seconds 60")
 	$(BIN)/python -m pytest tests/fuzz -k mutated --fuzz-seconds 600 $(ARGS)
+
+crash: $(VENV)/.dev ## kill the process 200 times while it keeps requests, and see none lost (ARGS="--crashes 10")
+	$(BIN)/python -m pytest tests/crash --crashes 200 $(ARGS)
 
 mutants: $(VENV)/.dev ## plant bugs in the circuits and see the tests catch each (ARGS=--short for some of them)
 	$(BIN)/python tests/mutants/run.py $(ARGS)
