@@ -20,7 +20,6 @@ from proxy.control.access_log import AccessLog
 from proxy.control.admin import application
 from proxy.control.admin_server import AdminServer
 from proxy.control.api import Api
-from proxy.control.circuit_views import WallTime
 from proxy.control.credentials_file import CredentialsFile
 from proxy.control.deferred_api import DeferredApi
 from proxy.control.events import Events
@@ -29,6 +28,7 @@ from proxy.control.metrics import Metrics
 from proxy.control.reload import Reloading
 from proxy.control.state_file import StateFile
 from proxy.control.trust import Trust
+from proxy.control.wall_time import WallTime
 from proxy.core.budget import Clamped, descriptors, fitted
 from proxy.core.exchange import Exchange
 from proxy.core.policy import CircuitPolicy, Endpoint, Settings

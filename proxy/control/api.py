@@ -8,7 +8,6 @@ import asyncio
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -20,6 +19,7 @@ from proxy.control import deferred_operations, queries, steering
 from proxy.control.circuit_views import (
     CircuitDetail,
     CircuitView,
+    KeptView,
     circuit_detail,
     circuit_view,
     rejected,
@@ -61,6 +61,7 @@ class CircuitsView(msgspec.Struct, kw_only=True, frozen=True):
         calls: since the start, also of circuits that have left the table; as are `failed`, `rejected` and
             `spared_s`.
         spared_s: the sum of what circuits tell under this name; an estimate.
+        deferred: what is kept for later in all; null if nothing is.
         limit_of_table: how many circuits there may be.
         last_event_id: what follows in the events is not yet in this answer, or is again in the events.
     """
@@ -74,6 +75,7 @@ class CircuitsView(msgspec.Struct, kw_only=True, frozen=True):
     failed: int
     rejected: int
     spared_s: float
+    deferred: KeptView | None
     limit_of_table: int
     last_event_id: str
 
@@ -185,9 +187,7 @@ class Api:
         """Has a router lead here, and to the document."""
         operations = self.operations()
         for operation in operations:
-            # Whoever may GET may HEAD.
-            add = router.add_get if operation.method == "GET" else partial(router.add_route, operation.method)
-            add(operation.path, operation.handler)
+            operation.add_to(router)
         described = document(operations)
 
         async def openapi(_request: web.Request) -> web.Response:
@@ -220,7 +220,8 @@ class Api:
         found.sort(key=itemgetter(0), reverse=query.is_descending)
         views = []
         for index, (_, circuit) in enumerate(found[query.offset : query.offset + query.limit], start=1):
-            values = circuit_view(circuit, self.history.last(circuit), self.clock(), self.iso)
+            kept = self.deferred.of(circuit.key)
+            values = circuit_view(circuit, self.history.last(circuit), self.clock(), self.iso, deferred=kept)
             views.append(CircuitView(**values))
             await _breathe(index)
         totals = self.circuits.totals
@@ -236,6 +237,7 @@ class Api:
                 failed=sum(count for verdict, count in totals.calls.items() if EFFECTS[verdict].failed),
                 rejected=rejected(totals),
                 spared_s=rounded(totals.spared_s),
+                deferred=self.deferred.of_all(),
                 limit_of_table=self.circuits.limits.max_circuits,
                 last_event_id=last_event_id,
             )
@@ -322,7 +324,10 @@ class Api:
         name = CircuitName.parse(circuit.key)
         place = self.policies().place(name.host, name.port)
         settings = settings_view(circuit.policy, self.settings(), place)
-        return circuit_detail(circuit, self.history.of(circuit), settings, self.clock(), self.iso)
+        kept = self.deferred.of(circuit.key)
+        return circuit_detail(
+            circuit, self.history.of(circuit), settings, self.clock(), self.iso, deferred=kept
+        )
 
 
 def _answer(view: Any) -> web.Response:

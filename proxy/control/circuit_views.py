@@ -2,12 +2,11 @@
 
 The classes are the shape: they are encoded as they are, and the OpenAPI document is made of them. A circuit
 is named by its key, as in metrics and log: of an endpoint's path only a hash is shown. Times are in UTC (ISO
-8601), durations in seconds. Circuits run on monotonic time; `WallTime` knows what that is on the wall.
+8601), durations in seconds.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -21,8 +20,6 @@ from proxy.core.scope import Scope
 from proxy.core.states import Condition, State, Transition, Trigger
 from proxy.core.tally import Tally
 
-# By how much the two clocks may drift apart before what happened earlier is told anew.
-_MOST_DRIFT_S = 0.5
 _DIGITS = 3
 # The condition that an operator looks for comes first.
 _SEVERITY = {
@@ -38,28 +35,6 @@ _SEVERITY = {
         )
     )
 }
-
-
-class WallTime:
-    """Tells moments of the monotonic clock in UTC, the same moment always the same.
-
-    Args:
-        clock: monotonic seconds.
-        wall: seconds since 1970.
-    """
-
-    def __init__(self, clock: Callable[[], float], wall: Callable[[], float]) -> None:
-        self._clock = clock
-        self._wall = wall
-        self._ahead_s = wall() - clock()
-
-    def __call__(self, at: float) -> str:
-        """A moment in monotonic seconds as text, to the millisecond."""
-        ahead_s = self._wall() - self._clock()
-        if abs(ahead_s - self._ahead_s) > _MOST_DRIFT_S:
-            # Somebody has set the clock on the wall.
-            self._ahead_s = ahead_s
-        return datetime.fromtimestamp(at + self._ahead_s, UTC).isoformat(timespec="milliseconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +74,13 @@ class BucketView(msgspec.Struct, frozen=True):
     slow: int
 
 
+class KeptView(msgspec.Struct, frozen=True):
+    """Requests that wait for delivery: how many, and for how long the one in front has."""
+
+    waiting: int
+    oldest_age_s: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitView:
     """A circuit in a list.
@@ -116,6 +98,7 @@ class CircuitView:
         rejected: how many calls it has refused in all.
         spared_s: for how long their callers would have waited in all, an estimate: each as long as the failed
             calls of this circuit have kept theirs waiting on average by then. 0 where none had failed.
+        deferred: what is kept for later of its calls; null if nothing is.
     """
 
     key: str
@@ -136,6 +119,7 @@ class CircuitView:
     window: list[BucketView]
     rejected: int
     spared_s: float
+    deferred: KeptView | None
     override: OverrideView | None
 
 
@@ -214,7 +198,12 @@ def transition_view(transition: Transition, iso: Callable[[float], str]) -> dict
 
 
 def circuit_view(
-    circuit: Circuit, last: Transition | None, now: float, iso: Callable[[float], str]
+    circuit: Circuit,
+    last: Transition | None,
+    now: float,
+    iso: Callable[[float], str],
+    *,
+    deferred: KeptView | None = None,
 ) -> dict[str, Any]:
     """The values of a `CircuitView`.
 
@@ -223,6 +212,7 @@ def circuit_view(
         last: its latest transition.
         now: monotonic seconds.
         iso: tells a moment.
+        deferred: what is kept for later of its calls.
     """
     counts = circuit.counts(now)
     is_open = circuit.state is State.OPEN and circuit.due < FOREVER
@@ -245,6 +235,7 @@ def circuit_view(
         "window": [BucketView(calls, failed, slow) for calls, failed, slow, _ in circuit.buckets(now)],
         "rejected": rejected(circuit.tally),
         "spared_s": rounded(circuit.tally.spared_s),
+        "deferred": deferred,
         "override": None if circuit.override is None else _override_view(circuit.override, now),
     }
 
@@ -255,6 +246,8 @@ def circuit_detail(
     settings: dict[str, SettingView],
     now: float,
     iso: Callable[[float], str],
+    *,
+    deferred: KeptView | None = None,
 ) -> CircuitDetail:
     """A circuit by itself.
 
@@ -264,11 +257,12 @@ def circuit_detail(
         settings: see `settings_view`.
         now: monotonic seconds.
         iso: tells a moment.
+        deferred: as `circuit_view`.
     """
     tally = circuit.tally
     failures = sorted(circuit.last_failures.items(), key=lambda failure: failure[1], reverse=True)
     return CircuitDetail(
-        **circuit_view(circuit, past[-1] if past else None, now, iso),
+        **circuit_view(circuit, past[-1] if past else None, now, iso, deferred=deferred),
         host=circuit.host,
         window_s=float(circuit.policy.window),
         failures_in_a_row=circuit.run,

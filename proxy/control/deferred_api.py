@@ -15,11 +15,13 @@ from aiohttp import web
 
 from proxy.control import deferred_queries as asked
 from proxy.control import queries, steering
+from proxy.control.circuit_views import KeptView
 from proxy.control.deferred_views import (
     DeferredPage,
     DeferredRequest,
     Standing,
     Standings,
+    age,
     overview,
     request_view,
     whole_line,
@@ -43,6 +45,9 @@ _ID = re.compile("[0-9a-f]{32}")
 
 class Store(Standings, Protocol):
     """Where requests are kept (`DeferredStore`)."""
+
+    def queue(self, key: str) -> Queue | None:
+        """What waits in one of them."""
 
     def queues(self) -> Mapping[str, Queue]:
         """What waits, by queue."""
@@ -95,6 +100,18 @@ class DeferredApi:
     limits: Callable[[], Defer]
     wall_clock: Callable[[], float]
     _exports: int = field(default=0, init=False)
+
+    def of(self, key: str) -> KeptView | None:
+        """What waits for a circuit; None if nothing does."""
+        queue = None if self.store is None else self.store.queue(key)
+        return None if queue is None else KeptView(queue.waiting, age(queue, self.wall_clock()))
+
+    def of_all(self) -> KeptView | None:
+        """What waits in all; None if nothing does."""
+        if self.store is None or not self.store.depth:
+            return None
+        oldest = max(age(queue, self.wall_clock()) for queue in self.store.queues().values())
+        return KeptView(self.store.depth, oldest)
 
     async def get_overview(self, request: web.Request) -> web.Response:
         """Answers with numbers."""

@@ -184,7 +184,7 @@ def overview(
         wall_now: seconds since 1970.
     """
     ordered = sorted(queues, key=lambda each: each[1].waiting, reverse=True)
-    ages = [_age(queue, wall_now) for _, queue in ordered]
+    ages = [age(queue, wall_now) for _, queue in ordered]
     return DeferredView(
         waiting=standings.depth,
         dead_letters=standings.dead,
@@ -222,7 +222,8 @@ def whole_line(request: Deferred) -> bytes:
     return msgspec.json.encode(line) + b"\n"
 
 
-def _age(queue: Queue, wall_now: float) -> float:
+def age(queue: Queue, wall_now: float) -> float:
+    """For how long the one in front has waited, in seconds; `wall_now` since 1970."""
     return rounded(max(0.0, wall_now - queue.oldest_at))
 
 

@@ -60,6 +60,13 @@ class Operation:
     media_type: str = "application/json"
     refusals: tuple[int, ...] = ()
 
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        """Has a router lead to its handler; whoever may GET may HEAD."""
+        if self.method == "GET":
+            router.add_get(self.path, self.handler)
+        else:
+            router.add_route(self.method, self.path, self.handler)
+
 
 def document(operations: Iterable[Operation]) -> bytes:
     """The document of these operations, as JSON."""

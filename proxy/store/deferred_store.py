@@ -33,6 +33,10 @@ class _Waiting:
         self.circuit = circuit
         self.stored_at: dict[int, float] = {}
 
+    def told(self) -> Queue:
+        """In numbers."""
+        return Queue(self.circuit, len(self.stored_at), next(iter(self.stored_at.values())))
+
 
 class _Contents:
     """What a file holds, without the requests themselves."""
@@ -144,10 +148,12 @@ class DeferredStore:
 
     def queues(self) -> Mapping[str, Queue]:
         """What waits, by queue."""
-        return {
-            key: Queue(waiting.circuit, len(waiting.stored_at), next(iter(waiting.stored_at.values())))
-            for key, waiting in self._contents.queues.items()
-        }
+        return {key: waiting.told() for key, waiting in self._contents.queues.items()}
+
+    def queue(self, key: str) -> Queue | None:
+        """What waits in one of them; None if nothing does."""
+        waiting = self._contents.queues.get(key)
+        return None if waiting is None else waiting.told()
 
     def waits(self, queue: str) -> bool:
         """Whether anything waits in a queue."""

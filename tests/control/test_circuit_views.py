@@ -7,7 +7,7 @@ import pytest
 from support.api import AdminPort
 from support.circuits import FAILED, HOST, REFUSED, SILENT, policy
 
-from proxy.control.circuit_views import CircuitDetail, WallTime, circuit_detail, settings_view
+from proxy.control.circuit_views import CircuitDetail, circuit_detail, settings_view
 from proxy.core.exchange import Awaited
 from proxy.core.host_pattern import HostPattern
 from proxy.core.outcome import FailureKind
@@ -211,13 +211,3 @@ def test_a_lease_that_nobody_set_comes_from_the_timeouts(
     assert views["probe_lease"].origin == origin
     if origin == "timeouts":
         assert views["probe_lease"].value == f"{Timeouts().lease_s:g}s"
-
-
-def test_a_moment_is_told_alike_each_time_until_somebody_sets_the_clock() -> None:
-    now, wall = [100.0], [1000.0]
-    iso = WallTime(lambda: now[0], lambda: wall[0])
-    assert iso(90.0) == "1970-01-01T00:16:30.000+00:00"
-    now[0], wall[0] = 200.0, 1100.4
-    assert iso(90.0) == "1970-01-01T00:16:30.000+00:00"
-    wall[0] += 3600
-    assert iso(90.0) == "1970-01-01T01:16:30.400+00:00"

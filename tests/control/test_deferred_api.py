@@ -74,6 +74,23 @@ async def test_what_is_kept_in_numbers(tmp_path: Path) -> None:
         ]
 
 
+async def test_circuits_say_what_waits_for_them(tmp_path: Path) -> None:
+    async with opened(tmp_path / "deferred.db") as store:
+        port = AdminPort(kept=store)
+        port.rig.fail(5, 0.0, "a.test:80")
+        port.rig.succeed(1, 0.0, "b.test:80")
+        async with serving(port.application()) as client:
+            page = await get(client, "/api/v1/circuits")
+            assert [page["deferred"], *(each["deferred"] for each in page["circuits"])] == [None] * 3
+            await store.put(deferred(1, queue="a.test:80", stored_at=EPOCH_S - 5))
+            await store.put(deferred(2, queue="gone.test:80", stored_at=EPOCH_S - 9))
+            page = await get(client, "/api/v1/circuits")
+            assert page["deferred"] == {"waiting": 2, "oldest_age_s": 9.0}
+            kept = {"waiting": 1, "oldest_age_s": 5.0}
+            assert [each["deferred"] for each in page["circuits"]] == [kept, None]
+            assert (await get(client, "/api/v1/circuits/a.test:80"))["deferred"] == kept
+
+
 async def test_pages_follow_each_other_to_the_end(tmp_path: Path) -> None:
     async with kept(tmp_path, 7) as (store, client):
         found: list[str] = []

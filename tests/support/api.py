@@ -10,12 +10,12 @@ from aiohttp import web
 
 from proxy.control.admin import application
 from proxy.control.api import Api
-from proxy.control.circuit_views import WallTime
 from proxy.control.deferred_api import DeferredApi, Store
 from proxy.control.events import Events
 from proxy.control.history import History
 from proxy.control.metrics import Metrics
 from proxy.control.trust import Token, Trust
+from proxy.control.wall_time import WallTime
 from proxy.core.host_pattern import HostPattern
 from proxy.core.policies import Policies
 from proxy.core.policy import Limits, Settings

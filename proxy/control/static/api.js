@@ -27,6 +27,7 @@
  * @property {Bucket[]} window
  * @property {number} rejected
  * @property {number} spared_s
+ * @property {{waiting: number, oldest_age_s: number}|null} deferred
  * @property {Override|null} override
  *
  * @typedef {object} Transition
@@ -61,6 +62,7 @@
  * @property {number} rejected
  * @property {number} spared_s
  * @property {number} in_flight
+ * @property {{waiting: number, oldest_age_s: number}|null} deferred
  * @property {string} at
  * @property {number} limit_of_table
  * @property {string} last_event_id

@@ -90,6 +90,7 @@ export class DetailView {
       ["Waiting spared", detail.spared_s > 0 ? `about ${waiting(detail.spared_s)}` : "none"],
       ["Time open", detail.open_s > 0 ? duration(detail.open_s) : "none"],
     ];
+    if (detail.deferred !== null) cost.push(["Kept for later", keptWords(detail.deferred)]);
     showPairs(parts.cost, cost);
     showWindow(parts.window, detail.window);
     showPairs(parts.numbers, numbers(detail));
@@ -167,6 +168,11 @@ function failedWords({ outcomes }) {
 function refusedWords({ rejected, rejections }) {
   const shadow = rejections.filter(({ enforced }) => !enforced).reduce((sum, each) => sum + each.count, 0);
   return shadow === 0 ? count(rejected) : `${count(rejected)}, and ${count(shadow)} would have been`;
+}
+
+/** @param {{waiting: number, oldest_age_s: number}} kept */
+function keptWords({ waiting: number, oldest_age_s }) {
+  return `${counted(number, "request")}, the oldest for ${duration(oldest_age_s)}`;
 }
 
 /** @param {Detail} detail */

@@ -6,7 +6,7 @@ import { Chart } from "./chart.js";
 import { byId, make, setAttribute, setText } from "./dom.js";
 import { Rates } from "./rates.js";
 import { makeBadge, showState } from "./shapes.js";
-import { now, waiting } from "./times.js";
+import { duration, now, waiting } from "./times.js";
 import { STATES, count, counted, rate } from "./words.js";
 
 export class Totals {
@@ -41,6 +41,12 @@ export class Totals {
       this.chart.show(this.rates.columns());
     }
     setText(byId("spared"), waiting(answer.spared_s));
+    const kept = answer.deferred;
+    byId("kept").hidden = kept === null;
+    if (kept !== null) {
+      setText(byId("kept-number"), count(kept.waiting));
+      setAttribute(byId("kept"), "title", `The oldest has waited for ${duration(kept.oldest_age_s)}`);
+    }
     for (const [state, { button, number }] of this.states) {
       const there = answer.states[state] ?? 0;
       setText(number, count(there));
