@@ -231,5 +231,13 @@ def test_envoy_has_our_numbers() -> None:
 def children() -> set[tuple[str, str]]:
     """The processes that this one has, with their names; zombies too."""
     own = Path("/proc/self/task")
-    pids = [pid for task in own.iterdir() for pid in (task / "children").read_text().split()]
-    return {(pid, Path(f"/proc/{pid}/comm").read_text().strip()) for pid in pids}
+    pids = [pid for task in own.iterdir() for pid in told(task / "children").split()]
+    return {(pid, told(Path(f"/proc/{pid}/comm")).strip()) for pid in pids}
+
+
+def told(of: Path) -> str:
+    """What the kernel tells of a thread or a process; nothing of one that has just ended."""
+    try:
+        return of.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""

@@ -42,6 +42,7 @@ METRICS = {
     "probes": "counter",
     "late_results": "counter",
     "requests": "counter",
+    "fallbacks": "counter",
     "request_seconds": "histogram",
     "overhead_seconds": "histogram",
     "upstream_phase_seconds": "histogram",
