@@ -36,6 +36,7 @@ class Deferral:
     def __init__(
         self, settings: Defer, name: str, plane: DataPlane, circuits: Circuits, *, clocks: Clocks
     ) -> None:
+        self._settings = settings
         self._wall_clock = clocks.wall
         self._stored = Durations()
         self.store = DeferredStore(
@@ -56,6 +57,8 @@ class Deferral:
             stored_bytes=store.stored_bytes,
             oldest_at=min((queue.oldest_at for queue in store.queues().values()), default=None),
             can_store=store.fault is None,
+            max_requests=self._settings.max_events,
+            max_bytes=int(self._settings.max_bytes),
             stored=self._stored,
             delivered=ended[DELIVERED],
             failed=ended[FAILED],
@@ -66,6 +69,7 @@ class Deferral:
 
     def configure(self, settings: Defer) -> None:
         """Goes on with these settings, all but the path."""
+        self._settings = settings
         self.store.configure(settings)
         self.deferring.configure(settings)
         self.deliveries.configure(settings)

@@ -411,6 +411,61 @@ def _connections() -> list[Any]:
     ]
 
 
+def _kept_for_later() -> list[Any]:
+    kept = f"{_m('deferred_depth')} + {_m('deferred_dead_letters')}"
+    store = "deferred_store"
+    return [
+        curves(
+            "Waiting",
+            "Requests that were answered 202 and have not arrived yet, and those that are not tried again.",
+            Ask(f"sum({_m('deferred_depth')})", "waiting"),
+            Ask(f"sum({_m('deferred_dead_letters')})", "dead letters"),
+            unit="short",
+            colors={"dead letters": BAD},
+        ),
+        curves(
+            "The oldest",
+            "For how long it has waited. After defer.max_age it becomes a dead letter.",
+            Ask(f"max({_m('deferred_oldest_age_seconds')})", "oldest"),
+            unit="s",
+        ),
+        curves(
+            "Kept and delivered",
+            "Stored, delivered, attempts that failed, and given up. More stored than delivered: it fills.",
+            Ask(_rate("", "deferred_stored_total"), "stored"),
+            Ask(_rate("", "deferred_delivered_total"), "delivered"),
+            Ask(_rate("", "deferred_failed_attempts_total"), "failed attempts"),
+            Ask(_rate("", "deferred_dead_total"), "given up"),
+            unit="ops",
+            colors={"delivered": GOOD, "failed attempts": WARN, "given up": BAD},
+        ),
+        curves(
+            "Not kept",
+            "Requests that got 503 instead of 202, by why. unavailable: the disk takes nothing.",
+            Ask(_rate("reason", "deferred_not_stored_total"), "{{reason}}"),
+            unit="ops",
+            colors={"unavailable": BAD},
+        ),
+        curves(
+            "Room",
+            "The share in use of what may be kept, and sidecars whose disk takes nothing.",
+            Ask(f"max(({kept}) / {_m('deferred_limit')})", "requests"),
+            Ask(f"max({_m('deferred_bytes')} / {_m('deferred_limit_bytes')})", "bytes"),
+            Ask(f"count({_m(store + '_up')}) - sum({_m(store + '_up')})", "down"),
+            unit="percentunit",
+            colors={"down": BAD},
+            limit=thresholds((0.8, BAD), base="transparent"),
+        ),
+        curves(
+            "Until it is durable",
+            "How long a sender waits for its 202: the disk.",
+            Ask(_quantile(0.5, store), "half"),
+            Ask(_quantile(0.99, store), "99 %"),
+            unit="s",
+        ),
+    ]
+
+
 def _process() -> list[Any]:
     name = "{{instance}}"
     return [
@@ -459,6 +514,7 @@ ROWS = {
     "What is slow?": _latency,
     "Names, and what may be called": _resolver_and_egress,
     "Connections and circuits": _connections,
+    "What is kept for later": _kept_for_later,
     "The process": _process,
 }
 

@@ -20,6 +20,7 @@ class Kept:
         stored_bytes: of content and fields of both.
         oldest_at: when the one in front was stored, in seconds since 1970; None if none waits.
         can_store: whether the disk takes more.
+        max_requests, max_bytes: how many there may be, and of how many bytes, dead letters included.
         stored: how long each took until it was durable.
         delivered: how many have arrived.
         failed: how many attempts failed that are to be repeated.
@@ -33,6 +34,8 @@ class Kept:
     stored_bytes: int
     oldest_at: float | None
     can_store: bool
+    max_requests: int
+    max_bytes: int
     stored: Durations
     delivered: int
     failed: int
@@ -45,7 +48,9 @@ def deferred_families(kept: Kept) -> Iterator[Metric]:
     """The metrics of what is kept."""
     yield gauge("deferred_depth", "Requests that wait for delivery.", kept.waiting)
     yield gauge("deferred_dead_letters", "Requests that are not tried again.", kept.dead_letters)
+    yield gauge("deferred_limit", "Most requests that are kept, dead letters included.", kept.max_requests)
     yield gauge("deferred_bytes", "Bytes of what is kept, dead letters included.", kept.stored_bytes)
+    yield gauge("deferred_limit_bytes", "Most bytes that are kept, dead letters included.", kept.max_bytes)
     oldest_age_s = 0.0 if kept.oldest_at is None else max(0.0, kept.wall_now - kept.oldest_at)
     yield gauge("deferred_oldest_age_seconds", "For how long the oldest of them has waited.", oldest_age_s)
     yield gauge("deferred_store_up", "Whether requests can be stored.", int(kept.can_store))

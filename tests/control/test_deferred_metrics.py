@@ -15,6 +15,8 @@ NOTHING = Kept(
     stored_bytes=0,
     oldest_at=None,
     can_store=False,
+    max_requests=10_000,
+    max_bytes=1_000_000,
     stored=Durations(),
     delivered=0,
     failed=0,
@@ -40,6 +42,11 @@ def test_what_is_kept_in_numbers(kept: Kept, told: tuple[float, ...]) -> None:
         ("depth", "dead_letters", "bytes", "oldest_age_seconds", "store_up"), told, strict=True
     ):
         assert found[f"breaker_proxy_deferred_{name}"] == value
+
+
+def test_how_much_there_may_be() -> None:
+    found = flat(deferred_families(NOTHING))
+    assert (found["deferred_limit"], found["deferred_limit_bytes"]) == (10_000, 1_000_000)
 
 
 def test_what_has_become_of_all() -> None:

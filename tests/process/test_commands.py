@@ -32,7 +32,7 @@ TOKEN = "a-token-of-thirty-two-characters"
 @pytest.fixture(scope="module")
 def proxy() -> Iterator[RunningProxy]:
     # Open for longer than all the tests of it take on a busy machine.
-    with RunningProxy(circuit={"open": "10m", "open_max": "20m"}) as running:
+    with RunningProxy(circuit={"open": "10m", "open_max": "10m"}) as running:
         fail(running, KEY)
         fail(running, "127.0.0.1:11", times=1)
         yield running

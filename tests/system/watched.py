@@ -22,7 +22,16 @@ RULES = DEPLOY / "prometheus" / "rules"
 ERROR = Verbatim(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n")
 MISSING = Verbatim(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
 PATH = "/hook?event=1"
-HOSTS = ("well.test", "sick.test", "dead.test", "flaky.test", "seen.test", "secure.test", "forced.test")
+HOSTS = (
+    "well.test",
+    "sick.test",
+    "dead.test",
+    "flaky.test",
+    "seen.test",
+    "secure.test",
+    "forced.test",
+    "later.test",
+)
 SETTINGS: dict[str, Any] = {
     "version": 1,
     "circuit": {"open": "1s", "open_max": "1s", "open_jitter": 0, "min_calls": 2, "recovery_threshold": 1},
@@ -86,7 +95,7 @@ class Life:
 
     def go_on(self) -> None:
         """Each kind of call once or a few times; what must come of it is said behind it."""
-        for host in ("well.test", "sick.test", "seen.test", "dead.test", "flaky.test"):
+        for host in ("well.test", "sick.test", "seen.test", "dead.test", "flaky.test", "later.test"):
             for _ in range(3):
                 self.call(self._upstreams[host].url)
         assert self.call(self._upstreams["well.test"].url) == 200
@@ -165,9 +174,12 @@ def watched(folder: Path) -> Iterator[tuple[Prometheus, RunningProxy]]:
             for host in HOSTS
         }
         upstreams["dead.test"].kill()
+        upstreams["later.test"].kill()
         settings = SETTINGS | {
+            "defer": {"path": str(folder / "deferred.db"), "methods": ["GET"]},
             "dns": {"servers": [str(dns.endpoint)], "negative": "0s", "ttl_min": "0s"},
             "upstreams": [
+                {"match": "later.test", "fallback": {"defer": True}},
                 {"match": "seen.test", "circuit": {"mode": "observe"}},
                 {"match": "secure.test", "https": "originate", "tls": {"ca": certificates.authority_path()}},
             ],
