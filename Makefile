@@ -9,7 +9,7 @@ WIRE := tests/wire tests/faults tests/fuzz tests/process tests/crash tests/scale
 WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check format test test-system fuzz crash mutants bench-core bench-forward bench-https bench-leaves bench-memory bench-store isolation errors classes descriptions pictures page-pictures monitoring test-image lock clean
+.PHONY: help run demo check format test test-system fuzz crash mutants bench-core bench-forward bench-https bench-leaves bench-memory bench-store bench-backlog isolation errors classes descriptions pictures page-pictures monitoring test-image lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -109,6 +109,9 @@ bench-memory: $(VENV)/.dev ## what each kind of peer costs in memory (ARGS="--on
 
 bench-store: $(VENV)/.run ## how many deferred requests can be stored in a second (ARGS="--directory /var/lib/x")
 	$(BIN)/python bench/store/bench_store.py $(ARGS)
+
+bench-backlog: $(VENV)/.run ## what live calls notice while 10,000 deferred requests are delivered (ARGS="--endpoints 100" for many circuits)
+	PYTHONPATH=bench/forward $(BIN)/python bench/backlog/bench_backlog.py $(ARGS)
 
 isolation: $(VENV)/.isolation ## sick endpoints beside healthy ones: with and without proxies, 15 minutes (ARGS=--short for a sixth of them)
 	bench/isolation/install

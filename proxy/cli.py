@@ -155,16 +155,16 @@ def _answer_signals() -> None:
 
 
 def _check(file: Path) -> int:
+    from proxy import files  # noqa: PLC0415 -- see above
     from proxy.control.config import ConfigError  # noqa: PLC0415 -- see above
     from proxy.core.conflicts import doubts  # noqa: PLC0415 -- see above
-    from proxy.files import check  # noqa: PLC0415 -- see above
 
     try:
         settings = _sources(file, None).load()
-        check(settings)
+        files.check(settings)
     except ConfigError as error:
         return _told(error)
-    for key, doubt in doubts(settings):
+    for key, doubt in (*doubts(settings), *files.doubts(settings)):
         sys.stderr.write(f"{file}: {key}: warning: {doubt}\n")
     sys.stdout.write(f"{file}: ok\n")
     return 0

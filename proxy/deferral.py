@@ -4,6 +4,7 @@ It is there only with `defer.path`. `app.py` makes it, and tells it of the time 
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 from proxy.control import log
 from proxy.control.deferred_metrics import Kept
@@ -11,6 +12,7 @@ from proxy.control.durations import Durations
 from proxy.core.defer import Defer
 from proxy.core.registry import Circuits
 from proxy.core.states import Transition
+from proxy.store import volume
 from proxy.store.deferred_store import DeferredStore
 from proxy.wire.data_plane import DataPlane
 from proxy.wire.deferring import Deferring
@@ -76,6 +78,9 @@ class Deferral:
 
     async def start(self) -> None:
         """Opens the store. If that cannot be, it goes on trying, and calls are refused as without it."""
+        path = self._settings.path
+        if path is not None and (doubt := volume.doubt(Path(path))) is not None:
+            log.logger().warning("requests may be kept for less long than expected", path=path, why=doubt)
         await self.store.open()
 
     def look(self, now: float) -> None:

@@ -14,6 +14,7 @@ from proxy.core.credentials import Credentials
 from proxy.core.https import HttpsMode, Intercept, Tls
 from proxy.core.policies import ways_of
 from proxy.core.policy import Settings
+from proxy.store import volume
 from proxy.wire import trust_bundle
 from proxy.wire.certificate_files import CertificateFault
 from proxy.wire.upstream_tls import UpstreamTls
@@ -71,6 +72,13 @@ def check(settings: Settings, former: UpstreamTls | None = None) -> Named:
     if faults:
         raise ConfigError(faults)
     return Named(tls, credentials, token)
+
+
+def doubts(settings: Settings) -> Iterator[tuple[str, str]]:
+    """What of the files can be used, and may not do what is expected of it: as (key, what to know)."""
+    path = settings.defer.path
+    if path is not None and (doubt := volume.doubt(Path(path))) is not None:
+        yield "defer.path", doubt
 
 
 def upstream_tls(ways: Collection[Tls], former: UpstreamTls | None = None) -> UpstreamTls:

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "running": {"wire", "control", "app"},
     "deferral": {"", "core", "wire", "control", "store"},
     "provisions": {"", "core", "wire", "files"},
-    "files": {"", "core", "wire", "control"},
+    "files": {"", "core", "wire", "control", "store"},
     "regular_file": set(),
     "cli": {"", "core", "control", "app", "running", "commands", "demo", "files"},
     # What a proxy does, they learn from its answers; only where it is, from its configuration.

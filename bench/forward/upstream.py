@@ -19,16 +19,24 @@ _ANSWER = (
 )
 
 
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
+    """Answers each request on one connection.
+
+    Args:
+        content_bytes: of each request.
+    """
+
     def __init__(self, content_bytes: int) -> None:
         self._content_bytes = content_bytes
         self._unread = b""
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Has somebody to answer."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
+        """Answers each that is whole."""
         self._unread += data
         while (end := self._unread.find(b"\r\n\r\n")) >= 0:
             whole = end + 4 + self._content_bytes
@@ -45,7 +53,7 @@ async def _serve(content_bytes: int, *pem: str) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*pem)
     server = await asyncio.get_running_loop().create_server(
-        lambda: _Connection(content_bytes), "127.0.0.1", 0, ssl=context
+        lambda: Connection(content_bytes), "127.0.0.1", 0, ssl=context
     )
     print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 -- the harness reads it
     await server.serve_forever()

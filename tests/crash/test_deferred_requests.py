@@ -6,14 +6,13 @@ more were accepted; or while it is up, after so many more have reached it. Then 
 
 import random
 import sqlite3
-from collections.abc import Callable
 from contextlib import ExitStack, closing
-from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from threading import Event, Thread
 
 import pytest
+from support.backlog import drained
 from support.outage import LocalUpstream
 from support.process import PATIENCE_S, RunningProxy, until
 
@@ -58,20 +57,6 @@ def proxy(path: Path) -> RunningProxy:
     return RunningProxy(
         defer={"path": str(path), "max_attempts": 10_000}, circuit=CIRCUIT, upstreams=UPSTREAMS
     )
-
-
-def drained(running: RunningProxy) -> None:
-    """Waits until nothing waits, for as long as that goes on."""
-
-    def left() -> float:
-        return running.metric("deferred_depth") or 0
-
-    while before := left():
-        until(partial(_is_less, left, before), f"{before} wait for ever")
-
-
-def _is_less(count: Callable[[], float], than: float) -> bool:
-    return count() < than
 
 
 def killed_at_random(
