@@ -551,13 +551,14 @@ KUSTOMIZATIONS = [block for block in BLOCKS if "components:" in block]
 PATCHES = [block for block in BLOCKS if block.startswith("# patch.yaml\n")]
 
 
-def of_the_page(folder: Path, kustomization: str, more: str = "") -> list[Manifest]:
+def of_the_page(folder: Path, kustomization: str, more: str = "", kind: str = "Deployment") -> list[Manifest]:
     """What the page has built, in the folder `shop`."""
     shop = folder / "shop"
     shop.mkdir()
     shutil.copytree(DEPLOY, shop / "breaker-proxy")
     others = [{"name": "dispatcher", "image": "a"}, {"name": "another-container", "image": "b"}]
-    (shop / "deployment.yaml").write_text(yaml.safe_dump(workload(name="dispatcher", containers=others)))
+    theirs = workload(kind, "dispatcher", containers=others)
+    (shop / "deployment.yaml").write_text(yaml.safe_dump(theirs))
     (shop / "config.yaml").write_text("version: 1\n")
     (shop / "private-ca.pem").write_text("a certificate\n")
     (shop / "kustomization.yaml").write_text(kustomization + more)
@@ -575,14 +576,27 @@ def test_every_kustomization_of_the_page_builds(tmp_path: Path, number: int) -> 
 
 
 def test_the_patches_of_the_page_do_what_it_says(tmp_path: Path) -> None:
-    first, last = PATCHES
+    first, volume, last = PATCHES
     (plain,) = [each for each in KUSTOMIZATIONS if "intercept" not in each]
     (classic,) = [each for each in KUSTOMIZATIONS if "classic" in each]
-    for name, block, patch in (("native", plain, first), ("classic", classic, last)):
+    for name, block, patch, kind in (
+        ("native", plain, first, "Deployment"),
+        ("deferred", plain, volume, "StatefulSet"),
+        ("classic", classic, last, "Deployment"),
+    ):
         (tmp_path / name).mkdir()
         indented = "".join(f"      {line}\n" for line in patch.splitlines())
-        manifests = of_the_page(tmp_path / name, block, f"patches:\n  - patch: |\n{indented}")
-        spec = pod(of_kind(manifests, "Deployment"))
+        manifests = of_the_page(tmp_path / name, block, f"patches:\n  - patch: |\n{indented}", kind)
+        found = of_kind(manifests, kind)
+        spec = pod(found)
+        if name == "deferred":
+            assert_valid(manifests, NATIVE[0])
+            (claim,) = found["spec"]["volumeClaimTemplates"]
+            mounted = {mount["name"]: mount["mountPath"] for mount in sidecar(spec)["volumeMounts"]}
+            (path,) = [yaml.safe_load(each)["defer"]["path"] for each in BLOCKS if "\ndefer:" in each]
+            assert mounted[claim["metadata"]["name"]] == str(Path(path).parent)
+            assert spec["securityContext"]["fsGroup"] == sidecar(spec)["securityContext"]["runAsGroup"]
+            continue
         if name == "classic":
             assert spec["terminationGracePeriodSeconds"] == 150
             lifecycle = sidecar(spec)["lifecycle"]
