@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.client import Client, request
 from support.sidecar import Running, Start
-from support.upstream import OK, Do, Expect, ScriptedUpstream, Send
+from support.upstream import OK, Do, Expect, ScriptedUpstream, Send, Wait
 from wire.test_deferring import FAIL, keeping, kept_in, stored, tripped
 
 from proxy.core.breaker import Circuit
@@ -166,6 +166,29 @@ async def test_the_first_probe_is_a_deferred_one_and_live_calls_do_not_pay_for_i
         proxy.clock.now += 30
         await until(proxy, delivered=1)
         assert claim_of(circuit) is FirstProbe.ANY
+
+
+async def test_a_delivery_waits_for_a_place_among_the_calls_under_way(start: Start, tmp_path: Path) -> None:
+    sections = kept_in(tmp_path) | {"upstreams": keeping(max_in_flight=1)}
+    proxy = await start(**sections)
+    answered = asyncio.Event()
+    async with (
+        ScriptedUpstream([Expect(), Wait(answered), Send(OK)], SERVE) as upstream,
+        await Client.connect(proxy.port) as slow,
+        await Client.connect(proxy.port) as client,
+    ):
+        await slow.send(request("GET", f"http://{upstream.authority}/slow"))
+        await (await upstream.connection(0)).until(b"/slow")
+        await keep(client, upstream, b"event")
+        assert proxy.sidecar.deferral is not None
+        for _ in range(5):
+            proxy.sidecar.deferral.look(proxy.clock.now)
+            assert [task for task in asyncio.all_tasks() if task.get_name().startswith("delivery ")] == []
+        answered.set()
+        assert (await slow.answer("GET")).status == 200
+        await until(proxy, delivered=1)
+        (kept,) = [each for each in proxy.exchanges if each.entry is Entry.DEFERRED]
+        assert (kept.status, len(await stored(proxy))) == (200, 0)
 
 
 async def test_with_strict_order_the_claim_stays_the_deferred_ones(start: Start, tmp_path: Path) -> None:
