@@ -77,6 +77,7 @@ class Deliveries:
         clocks: monotonic seconds, and seconds since 1970.
 
     Attributes:
+        pace: spreads them over time.
         ended: how many were delivered so far, how many became dead letters by why (CAUSES), and how many
             attempts failed that are to be repeated.
     """
@@ -99,7 +100,7 @@ class Deliveries:
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._resting: dict[str, float] = {}
         self._round: Iterator[tuple[str, Queue]] = iter(())
-        self._pace = Pace(_BETWEEN_S)
+        self.pace = Pace(_BETWEEN_S)
         self._is_over = False
         self.ended = Counter[str]()
 
@@ -193,7 +194,7 @@ class Deliveries:
             del self._under_way[key]
 
     async def _deliver_first(self, key: str) -> bool:
-        await asyncio.sleep(self._pace.turn_in_s(self._clock()))
+        await asyncio.sleep(self.pace.turn_in_s(self._clock()))
         request = await self._store.first(key)
         if request is None:
             self._resting.pop(key, None)

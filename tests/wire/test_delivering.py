@@ -15,6 +15,7 @@ from proxy.core.defer import Defer
 from proxy.core.exchange import Entry
 from proxy.core.fallback import DeferOrder
 from proxy.core.first_probe import FirstProbe
+from proxy.core.pace import Pace
 from proxy.core.quantities import Seconds
 
 SERVE = [Expect(b"\r\n\r\nevent"), Send(OK)] * 50
@@ -189,6 +190,19 @@ async def test_a_delivery_waits_for_a_place_among_the_calls_under_way(start: Sta
         await until(proxy, delivered=1)
         (kept,) = [each for each in proxy.exchanges if each.entry is Entry.DEFERRED]
         assert (kept.status, len(await stored(proxy))) == (200, 0)
+
+
+async def test_a_backlog_leaves_turns_to_live_calls(start: Start, tmp_path: Path) -> None:
+    proxy = await start(**kept_in(tmp_path))
+    assert proxy.sidecar.deferral is not None
+    proxy.sidecar.deferral.deliveries.pace = Pace(0.25)
+    async with ScriptedUpstream(ONE_FAILURE, SERVE) as upstream, await tripped(proxy, upstream) as client:
+        await keep(client, upstream, b"event 1", b"event 2", b"event 3")
+        proxy.clock.now += 30
+        began = asyncio.get_running_loop().time()
+        await until(proxy, delivered=3)
+        # The clock of the proxy stands still: the second waits for one turn, the third for two.
+        assert asyncio.get_running_loop().time() - began > 0.7
 
 
 async def test_with_strict_order_the_claim_stays_the_deferred_ones(start: Start, tmp_path: Path) -> None:
