@@ -31,8 +31,8 @@ TOKEN = "a-token-of-thirty-two-characters"
 
 @pytest.fixture(scope="module")
 def proxy() -> Iterator[RunningProxy]:
-    # Open for longer than all the tests of it take on a busy machine.
-    with RunningProxy(circuit={"open": "10m", "open_max": "10m"}) as running:
+    # What has happened stays as it is for longer than all the tests of it take on a busy machine.
+    with RunningProxy(circuit={"open": "10m", "open_max": "10m", "window": "10m"}) as running:
         fail(running, KEY)
         fail(running, "127.0.0.1:11", times=1)
         yield running
