@@ -358,7 +358,7 @@ async def test_a_tunnel_whose_upstream_does_not_read_holds_it(stage: Stage) -> N
     await stage.begin()
     client = await stage.client(tunnel(stage.proxy.port, upstream.authority))
     await client.reader.readexactly(2)
-    client.writer.write(b"\0" * 4_000_000)
+    client.writer.write(b"\0" * 64_000_000)
     await until(legs[0].transport.get_write_buffer_size)
     await turns()
     await stage.drain()
