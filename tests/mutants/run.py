@@ -379,9 +379,9 @@ MUTANTS = [
     Mutant(
         "a refusal of the endpoint takes the probe of its host",
         REGISTRY,
-        "            if (reason := circuit.refusal(now)) is not None:",
+        "            if (reason := circuit.refusal(",
         "            if circuit is at_endpoint and at_host:\n                at_host.seat(exchange, now)\n"
-        "            if (reason := circuit.refusal(now)) is not None:",
+        "            if (reason := circuit.refusal(",
     ),
     Mutant(
         "a restart gives an opening all its time again",
